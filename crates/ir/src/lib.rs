@@ -1,1 +1,24 @@
-//! (in progress)
+//! ML Programs (MIL) in memory.
+//!
+//! A [`Model`] is an opened package; its [`Program`] holds functions, blocks,
+//! operations and values in arenas. The [op table](ops) says what each
+//! operation type means: parameters, defaults, opsets, type inference. Types
+//! and parameters are kept as the file has them, so unknown operations and
+//! attributes survive everything that does not touch them.
+
+pub mod arena;
+mod constant;
+mod error;
+pub mod ops;
+mod program;
+pub mod text;
+mod types;
+mod view;
+mod wire;
+
+pub use arena::{BlockId, OpId, ValueId};
+pub use constant::{BlobRef, BlobSource, ConstData, ConstError, Constant, NoBlobs, TensorData};
+pub use error::Error;
+pub use program::{Arg, Attributes, Block, Function, Op, Program, Value, ValueDef};
+pub use types::{DataType, Dim, ShapeDisplay, TensorType, ValueType};
+pub use view::{OpView, ParamError};

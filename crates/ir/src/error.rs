@@ -1,0 +1,66 @@
+//! What can go wrong in this crate.
+
+use crate::constant::ConstError;
+
+/// An error of reading, changing or writing a program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation's bytes are not a valid message.
+    #[error("{location}: cannot decode the operation: {cause}")]
+    Decode {
+        /// Function, block and index of the operation.
+        location: String,
+        /// What the decoder says.
+        cause: prost::DecodeError,
+    },
+    /// Blocks are nested deeper than any real program.
+    #[error("{location}: blocks are nested more than {limit} deep; the file is damaged or hostile")]
+    TooDeep {
+        /// Function in which it was found.
+        location: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A change would drop something that the file holds.
+    #[error(
+        "{location} holds fields that this version does not know and would lose by changing it \
+         ({detail}); leave this operation alone or use a newer version"
+    )]
+    Lossy {
+        /// What would have been changed.
+        location: String,
+        /// The fields, as far as they can be named.
+        detail: String,
+    },
+    /// The model has no ML Program.
+    #[error("this model is a {kind}, not an ML Program; nothing in it can be edited or executed")]
+    NotAProgram {
+        /// Kind of the model.
+        kind: String,
+    },
+    /// There is no such function.
+    #[error("no function named {wanted:?}; the model has: {}", available.join(", "))]
+    NoFunction {
+        /// Name asked for.
+        wanted: String,
+        /// Names there are.
+        available: Vec<String>,
+    },
+    /// A constant could not be read.
+    #[error("{location}: {cause}")]
+    Const {
+        /// The operation and parameter.
+        location: String,
+        /// Why.
+        cause: ConstError,
+    },
+    /// A new weight has a type that the weight file cannot hold.
+    #[error("{location}: a weight file cannot hold {dtype}")]
+    WeightType {
+        /// The operation.
+        location: String,
+        /// Element type.
+        dtype: String,
+    },
+}

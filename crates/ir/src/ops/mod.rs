@@ -1,0 +1,268 @@
+//! The op table: the one place that says what an operation type is.
+//!
+//! The printer, the verifier, the interpreter's coverage and `docs/ops.md`
+//! derive from it. A file here is a family of operations (`conv`,
+//! `elementwise`, ...); each lists its entries in a `DEFS` table. Adding a
+//! family is one file and one word below.
+//!
+//! Source of the signatures: the operation definitions of coremltools 9.0 for
+//! opsets iOS 15 to iOS 18 and the Core ML dialect.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::LazyLock;
+
+use crate::types::{DataType, ValueType};
+use crate::view::{OpView, ParamError};
+
+pub use crate::view::Given;
+
+/// A family is a file with `pub(super) static DEFS: &[OpDef]`.
+macro_rules! families {
+    ($($family:ident),* $(,)?) => {
+        $(mod $family;)*
+        static FAMILIES: &[(&str, &[OpDef])] = &[$((stringify!($family), $family::DEFS)),*];
+    };
+}
+
+families!(constant);
+
+/// A version of the operation set, as Core ML's deployment targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Opset {
+    /// iOS 13, `CoreML3`.
+    IOS13,
+    /// iOS 14, `CoreML4`.
+    IOS14,
+    /// iOS 15, `CoreML5`, specification version 6.
+    IOS15,
+    /// iOS 16, `CoreML6`, specification version 7.
+    IOS16,
+    /// iOS 17, `CoreML7`, specification version 8.
+    IOS17,
+    /// iOS 18, `CoreML8`, specification version 9.
+    IOS18,
+    /// iOS 26, `CoreML9`, specification version 10.
+    IOS26,
+}
+
+impl Opset {
+    /// Every opset, oldest first.
+    pub const ALL: [Opset; 7] = [
+        Opset::IOS13,
+        Opset::IOS14,
+        Opset::IOS15,
+        Opset::IOS16,
+        Opset::IOS17,
+        Opset::IOS18,
+        Opset::IOS26,
+    ];
+
+    /// Name in a package (`CoreML7`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IOS13 => "CoreML3",
+            Self::IOS14 => "CoreML4",
+            Self::IOS15 => "CoreML5",
+            Self::IOS16 => "CoreML6",
+            Self::IOS17 => "CoreML7",
+            Self::IOS18 => "CoreML8",
+            Self::IOS26 => "CoreML9",
+        }
+    }
+
+    /// Name in MIL text (`ios17`).
+    pub fn text_name(self) -> &'static str {
+        match self {
+            Self::IOS13 => "ios13",
+            Self::IOS14 => "ios14",
+            Self::IOS15 => "ios15",
+            Self::IOS16 => "ios16",
+            Self::IOS17 => "ios17",
+            Self::IOS18 => "ios18",
+            Self::IOS26 => "ios26",
+        }
+    }
+
+    /// The opset of that name in a package.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|o| o.name() == name)
+    }
+}
+
+impl fmt::Display for Opset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text_name())
+    }
+}
+
+/// Infers the types of an operation's outputs from its parameters. Dimensions
+/// that depend on run-time values are [`Dim::Unknown`](crate::Dim::Unknown).
+pub type InferFn = fn(&OpView<'_>) -> Result<Vec<ValueType>, ParamError>;
+
+/// What the table says about an operation type.
+pub struct OpDef {
+    /// Name, as MIL spells it.
+    pub name: &'static str,
+    /// One line for people: what it computes.
+    pub summary: &'static str,
+    /// First opset that has it.
+    pub since: Opset,
+    /// Parameters, in the order of the documentation.
+    pub params: &'static [Param],
+    /// Infers output types.
+    pub infer: InferFn,
+    /// Later opsets that changed it, and what they changed.
+    pub changes: &'static [(Opset, &'static str)],
+}
+
+impl OpDef {
+    /// An operation of iOS 15.
+    pub const fn new(
+        name: &'static str,
+        summary: &'static str,
+        params: &'static [Param],
+        infer: InferFn,
+    ) -> Self {
+        Self {
+            name,
+            summary,
+            since: Opset::IOS15,
+            params,
+            infer,
+            changes: &[],
+        }
+    }
+
+    /// Sets the first opset that has it.
+    pub const fn since(mut self, opset: Opset) -> Self {
+        self.since = opset;
+        self
+    }
+
+    /// Sets what later opsets changed.
+    pub const fn changes(mut self, changes: &'static [(Opset, &'static str)]) -> Self {
+        self.changes = changes;
+        self
+    }
+
+    /// The file of the table that has it.
+    pub fn family(&self) -> &'static str {
+        FAMILIES
+            .iter()
+            .find(|(_, defs)| defs.iter().any(|d| d.name == self.name))
+            .map_or("", |(family, _)| family)
+    }
+}
+
+impl fmt::Debug for OpDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpDef({})", self.name)
+    }
+}
+
+/// A parameter of an operation.
+#[derive(Debug)]
+pub struct Param {
+    /// Name, as MIL spells it.
+    pub name: &'static str,
+    /// Element types it may have; empty: any.
+    pub dtypes: &'static [DataType],
+    /// Whether it must be given, and what holds when it is not.
+    pub presence: Presence,
+    /// Must be known before the program runs.
+    pub constant: bool,
+    /// Takes any number of arguments.
+    pub variadic: bool,
+    /// First opset that has it, when later than the operation's own.
+    pub since: Option<Opset>,
+}
+
+/// Whether a parameter must be given.
+#[derive(Debug)]
+pub enum Presence {
+    /// It must.
+    Required,
+    /// It need not; the operation's documentation says what holds then.
+    Optional,
+    /// It need not; this holds then.
+    Default(Default),
+}
+
+/// The value of a parameter that is not given.
+#[derive(Debug)]
+pub enum Default {
+    /// An integer.
+    Int(i64),
+    /// Integers.
+    Ints(&'static [i64]),
+    /// A number.
+    Float(f64),
+    /// A boolean.
+    Bool(bool),
+    /// A string.
+    Str(&'static str),
+}
+
+impl Param {
+    /// A required parameter of any type that may be a run-time value.
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            dtypes: &[],
+            presence: Presence::Required,
+            constant: false,
+            variadic: false,
+            since: None,
+        }
+    }
+
+    /// A required parameter that must be constant.
+    pub const fn constant(name: &'static str) -> Self {
+        let mut param = Self::new(name);
+        param.constant = true;
+        param
+    }
+
+    /// Restricts the element types.
+    pub const fn of(mut self, dtypes: &'static [DataType]) -> Self {
+        self.dtypes = dtypes;
+        self
+    }
+
+    /// Makes it optional without a fixed default.
+    pub const fn optional(mut self) -> Self {
+        self.presence = Presence::Optional;
+        self
+    }
+
+    /// Makes it optional with a default.
+    pub const fn or(mut self, default: Default) -> Self {
+        self.presence = Presence::Default(default);
+        self
+    }
+
+    /// Lets it take several arguments.
+    pub const fn variadic(mut self) -> Self {
+        self.variadic = true;
+        self
+    }
+
+    /// Sets the first opset that has it.
+    pub const fn since(mut self, opset: Opset) -> Self {
+        self.since = Some(opset);
+        self
+    }
+}
+
+/// The table's entry for an operation type.
+pub fn lookup(op_type: &str) -> Option<&'static OpDef> {
+    static INDEX: LazyLock<HashMap<&'static str, &'static OpDef>> =
+        LazyLock::new(|| all().map(|def| (def.name, def)).collect());
+    INDEX.get(op_type).copied()
+}
+
+/// Every entry of the table, family by family.
+pub fn all() -> impl Iterator<Item = &'static OpDef> {
+    FAMILIES.iter().flat_map(|(_, defs)| defs.iter())
+}

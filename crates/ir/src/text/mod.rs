@@ -1,0 +1,5 @@
+//! Apple's MIL text.
+
+mod print;
+
+pub use print::{Dialect, print};
