@@ -1,7 +1,36 @@
-//! (in progress)
+//! Core ML model packages on disk.
+//!
+//! [`Package::open`] reads a `.mlpackage` folder, a zip of one, or a bare
+//! `.mlmodel`: the manifest, and the [`Spec`], which keeps the bytes it was read
+//! from. Weights stay in their file until a [`Blob`] is asked for.
+//!
+//! Nothing is lost: what is not changed is written as it was read, byte for
+//! byte, and a change that would drop fields which this build does not know is
+//! an error that names them.
+
+#![warn(missing_docs)]
+
+mod archive;
+mod error;
+mod manifest;
+mod package;
+mod relative;
+mod source;
+mod spec;
+mod weights;
+pub mod wire;
 
 /// The messages of the format, generated from `proto/coreml.proto`.
 #[allow(missing_docs, reason = "generated; the schema is the documentation")]
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/coreml.rs"));
 }
+
+pub use bytes::Bytes;
+pub use error::{Error, Result, WeightFault};
+pub use manifest::{Item, Manifest};
+pub use package::{Container, Package, PackageFile};
+pub use prost::Message;
+pub use source::Source;
+pub use spec::{Kind, Spec};
+pub use weights::{ALIGNMENT, Blob, StorageType, WeightFile};
