@@ -71,12 +71,21 @@ pub struct BlobRef {
 
 /// What resolves a [`BlobRef`] to bytes; a package is one.
 pub trait BlobSource {
-    /// The elements at `blob`, little-endian and packed. The length is that of
-    /// the blob's metadata record; callers compare it with the type they expect.
+    /// The elements at `blob`. Length and type are those of the blob's metadata
+    /// record; [`Constant::bytes`] compares them with what the program declares.
     ///
     /// # Errors
     /// The file or the record cannot be read; the message names both.
-    fn blob(&self, blob: &BlobRef) -> Result<&[u8], ConstError>;
+    fn blob(&self, blob: &BlobRef) -> Result<BlobData<'_>, ConstError>;
+}
+
+/// The elements of a blob.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobData<'a> {
+    /// Element type by the weight file; `None` if this build does not know it.
+    pub dtype: Option<DataType>,
+    /// Elements, little-endian and packed.
+    pub bytes: &'a [u8],
 }
 
 /// A [`BlobSource`] without any file, for programs that hold no blobs.
@@ -84,7 +93,7 @@ pub trait BlobSource {
 pub struct NoBlobs;
 
 impl BlobSource for NoBlobs {
-    fn blob(&self, blob: &BlobRef) -> Result<&[u8], ConstError> {
+    fn blob(&self, blob: &BlobRef) -> Result<BlobData<'_>, ConstError> {
         Err(ConstError::Blob {
             file_name: blob.file_name.to_string(),
             offset: blob.offset,
@@ -218,7 +227,19 @@ impl Constant {
             return Err(self.kind("a tensor of fixed shape and width"));
         };
         let bytes: Cow<'_, [u8]> = match &self.data {
-            ConstData::Blob(blob) => blobs.blob(blob)?.into(),
+            ConstData::Blob(blob) => {
+                let data = blobs.blob(blob)?;
+                if let Some(dtype) = data.dtype
+                    && dtype != ty.dtype
+                {
+                    return Err(ConstError::Blob {
+                        file_name: blob.file_name.to_string(),
+                        offset: blob.offset,
+                        cause: format!("holds {dtype}, but the program declares {ty}"),
+                    });
+                }
+                data.bytes.into()
+            }
             ConstData::New(bytes) => bytes.as_ref().into(),
             ConstData::Tensor(data) => match data {
                 TensorData::Bytes(b) => b.as_ref().into(),

@@ -6,6 +6,9 @@ use crate::constant::ConstError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The container could not be read or written.
+    #[error(transparent)]
+    Package(#[from] milwright_package::Error),
     /// An operation's bytes are not a valid message.
     #[error("{location}: cannot decode the operation: {cause}")]
     Decode {

@@ -9,6 +9,7 @@
 pub mod arena;
 mod constant;
 mod error;
+mod model;
 pub mod ops;
 mod program;
 pub mod text;
@@ -17,8 +18,11 @@ mod view;
 mod wire;
 
 pub use arena::{BlockId, OpId, ValueId};
-pub use constant::{BlobRef, BlobSource, ConstData, ConstError, Constant, NoBlobs, TensorData};
+pub use constant::{
+    BlobData, BlobRef, BlobSource, ConstData, ConstError, Constant, NoBlobs, TensorData,
+};
 pub use error::Error;
+pub use model::Model;
 pub use program::{Arg, Attributes, Block, Function, Op, Program, Value, ValueDef};
 pub use types::{DataType, Dim, ShapeDisplay, TensorType, ValueType};
 pub use view::{OpView, ParamError};
