@@ -12,10 +12,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
-use crate::types::{DataType, ValueType};
+use crate::types::ValueType;
 use crate::view::{OpView, ParamError};
 
 pub use crate::view::Given;
+pub use param::{Default, Domain, Kind, Param, Presence};
+
+mod domain;
+mod param;
 
 /// A family is a file with `pub(super) static DEFS: &[OpDef]`.
 macro_rules! families {
@@ -25,7 +29,33 @@ macro_rules! families {
     };
 }
 
-families!(constant);
+families!(
+    activation,
+    attention,
+    blocks,
+    constant,
+    constexpr,
+    control,
+    conv,
+    elementwise,
+    gather,
+    join,
+    layout,
+    linear,
+    list,
+    normalization,
+    pool,
+    quantization,
+    random,
+    recurrent,
+    reduction,
+    resize,
+    slice,
+    sort,
+    state,
+    tensor,
+    unary,
+);
 
 /// A version of the operation set, as Core ML's deployment targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,6 +142,8 @@ pub struct OpDef {
     pub params: &'static [Param],
     /// Infers output types.
     pub infer: InferFn,
+    /// How many blocks it has.
+    pub blocks: usize,
     /// Later opsets that changed it, and what they changed.
     pub changes: &'static [(Opset, &'static str)],
 }
@@ -130,6 +162,7 @@ impl OpDef {
             since: Opset::IOS15,
             params,
             infer,
+            blocks: 0,
             changes: &[],
         }
     }
@@ -140,10 +173,22 @@ impl OpDef {
         self
     }
 
+    /// Sets how many blocks it has.
+    pub const fn blocks(mut self, blocks: usize) -> Self {
+        self.blocks = blocks;
+        self
+    }
+
     /// Sets what later opsets changed.
     pub const fn changes(mut self, changes: &'static [(Opset, &'static str)]) -> Self {
         self.changes = changes;
         self
+    }
+
+    /// The parameters that it has in that opset.
+    pub fn params_in(&self, opset: Opset) -> impl Iterator<Item = &'static Param> + use<> {
+        let since = self.since;
+        self.params.iter().filter(move |p| p.is_in(opset, since))
     }
 
     /// The file of the table that has it.
@@ -161,100 +206,6 @@ impl fmt::Debug for OpDef {
     }
 }
 
-/// A parameter of an operation.
-#[derive(Debug)]
-pub struct Param {
-    /// Name, as MIL spells it.
-    pub name: &'static str,
-    /// Element types it may have; empty: any.
-    pub dtypes: &'static [DataType],
-    /// Whether it must be given, and what holds when it is not.
-    pub presence: Presence,
-    /// Must be known before the program runs.
-    pub constant: bool,
-    /// Takes any number of arguments.
-    pub variadic: bool,
-    /// First opset that has it, when later than the operation's own.
-    pub since: Option<Opset>,
-}
-
-/// Whether a parameter must be given.
-#[derive(Debug)]
-pub enum Presence {
-    /// It must.
-    Required,
-    /// It need not; the operation's documentation says what holds then.
-    Optional,
-    /// It need not; this holds then.
-    Default(Default),
-}
-
-/// The value of a parameter that is not given.
-#[derive(Debug)]
-pub enum Default {
-    /// An integer.
-    Int(i64),
-    /// Integers.
-    Ints(&'static [i64]),
-    /// A number.
-    Float(f64),
-    /// A boolean.
-    Bool(bool),
-    /// A string.
-    Str(&'static str),
-}
-
-impl Param {
-    /// A required parameter of any type that may be a run-time value.
-    pub const fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            dtypes: &[],
-            presence: Presence::Required,
-            constant: false,
-            variadic: false,
-            since: None,
-        }
-    }
-
-    /// A required parameter that must be constant.
-    pub const fn constant(name: &'static str) -> Self {
-        let mut param = Self::new(name);
-        param.constant = true;
-        param
-    }
-
-    /// Restricts the element types.
-    pub const fn of(mut self, dtypes: &'static [DataType]) -> Self {
-        self.dtypes = dtypes;
-        self
-    }
-
-    /// Makes it optional without a fixed default.
-    pub const fn optional(mut self) -> Self {
-        self.presence = Presence::Optional;
-        self
-    }
-
-    /// Makes it optional with a default.
-    pub const fn or(mut self, default: Default) -> Self {
-        self.presence = Presence::Default(default);
-        self
-    }
-
-    /// Lets it take several arguments.
-    pub const fn variadic(mut self) -> Self {
-        self.variadic = true;
-        self
-    }
-
-    /// Sets the first opset that has it.
-    pub const fn since(mut self, opset: Opset) -> Self {
-        self.since = Some(opset);
-        self
-    }
-}
-
 /// The table's entry for an operation type.
 pub fn lookup(op_type: &str) -> Option<&'static OpDef> {
     static INDEX: LazyLock<HashMap<&'static str, &'static OpDef>> =
@@ -265,4 +216,15 @@ pub fn lookup(op_type: &str) -> Option<&'static OpDef> {
 /// Every entry of the table, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
     FAMILIES.iter().flat_map(|(_, defs)| defs.iter())
+}
+
+/// The types that the file declares.
+fn declared(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
+    let values = &op.program.values;
+    Ok(op
+        .op
+        .outputs
+        .iter()
+        .map(|&v| values[v].ty.clone())
+        .collect())
 }
