@@ -15,6 +15,7 @@ use crate::error::{Error, KernelError};
 use crate::kernels;
 use crate::plan::Plan;
 use crate::value::{self, Tensor, Value};
+use rayon::prelude::*;
 
 /// When results are rounded to the type that the program declares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub type Observer<'o> = dyn FnMut(OpId, &[Value]) + 'o;
 pub struct Session<'m> {
     pub(crate) program: &'m Program,
     pub(crate) function: &'m Function,
-    blobs: &'m dyn BlobSource,
+    blobs: &'m (dyn BlobSource + Sync),
     body: BlockId,
     opset: Opset,
     pub(crate) options: Options,
@@ -76,7 +77,7 @@ impl<'m> Session<'m> {
     /// There is no such function, or it has operations without a kernel.
     pub fn new(
         program: &'m Program,
-        blobs: &'m dyn BlobSource,
+        blobs: &'m (dyn BlobSource + Sync),
         function: Option<&str>,
         options: Options,
     ) -> Result<Self, Error> {
@@ -181,6 +182,34 @@ impl<'m> Session<'m> {
         }
         *current = Tensor::new(current.dtype, data).map_err(|e| problem(e.to_string()))?;
         Ok(())
+    }
+
+    /// Reads every weight of the function now, in parallel, so that the first
+    /// step takes no longer than the others. Does nothing without
+    /// [`Options::keep_weights`].
+    ///
+    /// # Errors
+    /// A weight cannot be read.
+    pub fn load_weights(&mut self) -> Result<(), Error> {
+        if !self.options.keep_weights {
+            return Ok(());
+        }
+        let (consts, derived): (Vec<OpId>, Vec<OpId>) = self
+            .program
+            .walk(self.body)
+            .into_iter()
+            .filter(|&id| self.plan.is_constant(id))
+            .partition(|&id| self.program.ops[id].op_type == "const");
+        let values: Vec<Result<Value, Error>> = consts
+            .par_iter()
+            .map(|&id| self.read_constant(id))
+            .collect();
+        for (id, value) in consts.into_iter().zip(values) {
+            self.store(id, vec![value?])?;
+        }
+        derived
+            .into_iter()
+            .try_for_each(|id| self.load_constant(id))
     }
 
     /// Runs one step. `inputs` holds every input of the function that is not a
@@ -395,19 +424,21 @@ impl<'m> Session<'m> {
             let outputs = self.call(id)?;
             return self.store(id, outputs);
         }
-        let constant = op.attribute("val").ok_or_else(|| {
-            self.op_error(
-                id,
-                KernelError::Param(milwright_ir::ParamError::Missing {
-                    param: "val".into(),
-                }),
-            )
+        let value = self.read_constant(id)?;
+        self.store(id, vec![value])
+    }
+
+    fn read_constant(&self, id: OpId) -> Result<Value, Error> {
+        let constant = self.program.ops[id].attribute("val").ok_or_else(|| {
+            let missing = milwright_ir::ParamError::Missing {
+                param: "val".into(),
+            };
+            self.op_error(id, KernelError::Param(missing))
         })?;
-        let value = value::from_constant(constant, self.blobs).map_err(|cause| Error::Const {
+        value::from_constant(constant, self.blobs).map_err(|cause| Error::Const {
             location: self.location(id),
             cause,
-        })?;
-        self.store(id, vec![value])
+        })
     }
 
     /// The value of a block's output. A constant may be one.
@@ -470,7 +501,7 @@ impl<'m> Session<'m> {
 pub(crate) struct Scope<'a> {
     env: &'a [Option<Value>],
     program: &'a Program,
-    blobs: &'a dyn BlobSource,
+    blobs: &'a (dyn BlobSource + Sync),
 }
 
 impl Scope<'_> {
