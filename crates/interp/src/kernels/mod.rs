@@ -3,6 +3,10 @@
 
 use crate::call::Kernel;
 
+pub(crate) mod layout;
+pub(crate) mod simd;
+pub(crate) mod vmath;
+
 /// A kernel family is a file with functions `fn(&Call) -> Outputs`; one line
 /// here names the operations that it executes.
 macro_rules! kernels {
