@@ -15,10 +15,13 @@ mod error;
 mod manifest;
 mod package;
 mod relative;
+mod rewrite;
+mod save;
 mod source;
 mod spec;
 mod weights;
 pub mod wire;
+mod write;
 
 /// The messages of the format, generated from `proto/coreml.proto`.
 #[allow(missing_docs, reason = "generated; the schema is the documentation")]
@@ -31,6 +34,9 @@ pub use error::{Error, Result, WeightFault};
 pub use manifest::{Item, Manifest};
 pub use package::{Container, Package, PackageFile};
 pub use prost::Message;
+pub use rewrite::{NewBlob, RewrittenWeights, rewrite_weights};
+pub use save::Changes;
 pub use source::Source;
 pub use spec::{Kind, Spec};
 pub use weights::{ALIGNMENT, Blob, StorageType, WeightFile};
+pub use write::{Piece, WriteOptions};

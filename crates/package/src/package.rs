@@ -15,7 +15,7 @@ use crate::source::Source;
 use crate::spec::Spec;
 use crate::weights::{Blob, WeightFile};
 
-const MANIFEST: &str = "Manifest.json";
+pub(crate) const MANIFEST: &str = "Manifest.json";
 /// Where a fresh package has its spec, relative to `Data`.
 const FRESH_SPEC: &str = "com.apple.CoreML/model.mlmodel";
 /// Where a fresh package has its weights, relative to `Data`.
@@ -34,6 +34,17 @@ pub enum Container {
     Zip,
     /// A bare spec (`.mlmodel`), with its weights beside it if it has some.
     Model,
+}
+
+impl Container {
+    /// What to call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Container::Folder => "package folder",
+            Container::Zip => "zipped package",
+            Container::Model => "model file",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -318,16 +329,8 @@ impl Package {
     /// [`Error::WeightName`] when the name has another form or could leave the
     /// package, [`Error::MissingFile`] when no such file is there.
     pub fn resolve_weight_file(&self, name: &str) -> Result<&PackageFile> {
-        let refuse = |reason| Error::WeightName {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            reason,
-        };
-        let rest = name
-            .strip_prefix(MODEL_PATH)
-            .ok_or_else(|| refuse("it does not start with `@model_path/`"))?;
-        relative::check(rest).map_err(refuse)?;
-        let beside = format!("{}{rest}", relative::folder(&self.spec_path));
+        let beside = self.beside_spec(name)?;
+        let rest = name.strip_prefix(MODEL_PATH).unwrap_or(name);
         let items = self.manifest.items().iter();
         let in_items = items.map(|item| format!("{DATA}{}{rest}", relative::folder(&item.path)));
         std::iter::once(beside.clone())
@@ -340,6 +343,20 @@ impl Package {
                 },
                 needed_by: format!("the program keeps weights in `{name}`"),
             })
+    }
+
+    /// Where a weight file of this name is, or would be, beside the spec.
+    pub(crate) fn beside_spec(&self, name: &str) -> Result<String> {
+        let refuse = |reason| Error::WeightName {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            reason,
+        };
+        let rest = name
+            .strip_prefix(MODEL_PATH)
+            .ok_or_else(|| refuse("it does not start with `@model_path/`"))?;
+        relative::check(rest).map_err(refuse)?;
+        Ok(format!("{}{rest}", relative::folder(&self.spec_path)))
     }
 
     /// The weight file that a program means by `name`, mapped.

@@ -99,7 +99,7 @@ impl Source {
     ///
     /// # Errors
     /// The system's, of reading or of writing.
-    pub(crate) fn copy(&self, offset: u64, len: u64, out: &mut File) -> io::Result<u64> {
+    pub(crate) fn copy<W: io::Write>(&self, offset: u64, len: u64, out: &mut W) -> io::Result<u64> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = &*file;
         file.seek(SeekFrom::Start(self.offset + offset))?;

@@ -97,6 +97,26 @@ storage_types! {
     Float8E5M2 = 17, 8, "fp8e5m2";
 }
 
+impl StorageType {
+    /// Whether `size` bytes of which the last `padding` bits are unused hold a
+    /// whole number of elements.
+    pub(crate) fn check_size(self, size: u64, padding: u64) -> Result<(), WeightFault> {
+        let Some(bits) = self.bits() else {
+            return Ok(());
+        };
+        let used = size.checked_mul(8).and_then(|all| all.checked_sub(padding));
+        let whole = used.is_some_and(|used| used.is_multiple_of(u64::from(bits)));
+        if whole && padding < 8 {
+            return Ok(());
+        }
+        Err(WeightFault::PartialElement {
+            size,
+            padding,
+            data_type: self,
+        })
+    }
+}
+
 /// One blob of a weight file; everything about it has been checked.
 #[derive(Clone, Copy)]
 pub struct Blob<'a> {
@@ -263,23 +283,9 @@ impl WeightFile {
                 size,
                 len,
             })?;
-        let bits = data_type.bits();
-        let padding_bits = if bits.is_some_and(|bits| bits < 8) {
-            u64_at(record, 24)
-        } else {
-            0
-        };
-        if let Some(bits) = bits {
-            // No overflow: the data is in memory, so its size is below 2^61.
-            let used = (size * 8).checked_sub(padding_bits);
-            if padding_bits >= 8 || !used.is_some_and(|used| used.is_multiple_of(u64::from(bits))) {
-                return Err(WeightFault::PartialElement {
-                    size,
-                    padding: padding_bits,
-                    data_type,
-                });
-            }
-        }
+        let packed = data_type.bits().is_some_and(|bits| bits < 8);
+        let padding_bits = if packed { u64_at(record, 24) } else { 0 };
+        data_type.check_size(size, padding_bits)?;
         Ok(Blob {
             offset,
             data_type,

@@ -1,45 +1,13 @@
-//! Every model of the shared collection: what is read is what is there.
+//! Every model at hand: what is read is what is there, at every level.
+
+mod common;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
+use common::{fixtures, models, repository, shared};
 use milwright_package::proto;
 use milwright_package::wire::{self, Fidelity, FieldValue, Reach};
 use milwright_package::{Package, Spec};
-
-/// The shared collection, or `None` (after saying so) where it is not.
-fn shared(part: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("MILWRIGHT_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let folder = root.join(part);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: {} is not there", folder.display());
-    None
-}
-
-/// Every package folder and bare spec below `folder`.
-fn models(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            match extension {
-                Some("mlpackage" | "mlmodel") => found.push(path),
-                Some("mlmodelc") => {}
-                _ if path.is_dir() => folders.push(path),
-                _ => {}
-            }
-        }
-    }
-    found.sort();
-    found
-}
 
 #[derive(Default)]
 struct Counts {
@@ -119,6 +87,21 @@ fn report(counts: &Counts) {
     );
     assert_eq!(counts.exact + counts.equivalent.len(), counts.specs);
     assert!(counts.blobs > 0);
+}
+
+#[test]
+fn fixtures_decode_without_loss() {
+    let mut counts = Counts::default();
+    for path in fixtures() {
+        let package = Package::open(&path).unwrap();
+        let name = path
+            .strip_prefix(repository())
+            .unwrap()
+            .display()
+            .to_string();
+        check(package.spec(), &package, &name, &mut counts);
+    }
+    report(&counts);
 }
 
 #[test]

@@ -1,0 +1,304 @@
+//! Writing that is interrupted: the old model or the new one, never half.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{
+    SPEC, WEIGHTS, program, put, small_package, spec_of, tree, weight_file, write_package,
+};
+use milwright_package::{Changes, Error, Package, WriteOptions};
+
+const INPUT: &str = "MILWRIGHT_TEST_INPUT";
+const OUTPUT: &str = "MILWRIGHT_TEST_OUTPUT";
+
+/// What the tests below run as a process of its own.
+#[test]
+fn child_saves() {
+    let (Some(input), Some(output)) = (std::env::var_os(INPUT), std::env::var_os(OUTPUT)) else {
+        return;
+    };
+    let options = WriteOptions {
+        force: true,
+        progress: None,
+    };
+    let saved = Package::open(input)
+        .unwrap()
+        .save(Changes::default(), output, options);
+    if let Err(error) = saved {
+        println!("refused: {error}");
+        std::process::exit(7);
+    }
+}
+
+fn child(input: &Path, output: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child_saves", "--nocapture"]);
+    command
+        .env(INPUT, input)
+        .env(OUTPUT, output)
+        .stdout(Stdio::piped());
+    command
+}
+
+/// A package whose weights are `fill`, a few dozen megabytes of them.
+fn big_package(root: &Path, fill: u8) {
+    let blob = vec![fill; 24 << 20];
+    let (weights, offsets) = weight_file(&[(4, 0, blob, [0; 32]), (4, 0, vec![fill; 9], [0; 32])]);
+    write_package(root, &spec_of(&program(&offsets)), Some(&weights));
+    put(&root.join("fill.txt"), &[fill]);
+}
+
+fn unfinished(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with(".milwright")
+        })
+        .collect()
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let scratch = tempfile::tempdir().unwrap();
+    let inputs = [
+        scratch.path().join("1.mlpackage"),
+        scratch.path().join("2.mlpackage"),
+    ];
+    for (index, input) in inputs.iter().enumerate() {
+        big_package(input, index as u8 + 1);
+    }
+    let contents = inputs.each_ref().map(|input| tree(input));
+    let folder = scratch.path().join("out");
+    for name in ["out.mlpackage", "out.zip"] {
+        fs::create_dir(&folder).unwrap();
+        let out = folder.join(name);
+        let start = Instant::now();
+        assert!(child(&inputs[0], &out).output().unwrap().status.success());
+        let whole = start.elapsed();
+        let mut current = 0;
+        let (mut kept, mut replaced, mut left) = (0, 0, 0);
+        let mut random = 12_345_u64;
+        let rounds = 30;
+        for _ in 0..rounds {
+            let next = 1 - current;
+            let mut process = child(&inputs[next], &out).spawn().unwrap();
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            std::thread::sleep(whole.mul_f64((random >> 40) as f64 / (1 << 24) as f64 * 1.1));
+            process.kill().unwrap();
+            process.wait().unwrap();
+
+            // What is there opens, and is one of the two, to the last byte.
+            let found = if out.is_dir() {
+                tree(&out)
+            } else {
+                let back = folder.join("back.mlpackage");
+                let package = Package::open(&out).unwrap();
+                package
+                    .save(Changes::default(), &back, WriteOptions::default())
+                    .unwrap();
+                let found = tree(&back);
+                fs::remove_dir_all(back).unwrap();
+                found
+            };
+            if found == contents[next] {
+                replaced += 1;
+                current = next;
+            } else {
+                assert!(
+                    found == contents[current],
+                    "neither the old nor the new model"
+                );
+                kept += 1;
+            }
+            for path in unfinished(&folder) {
+                left += 1;
+                let removed = if path.is_dir() {
+                    fs::remove_dir_all(path)
+                } else {
+                    fs::remove_file(path)
+                };
+                removed.unwrap();
+            }
+        }
+        println!(
+            "{name}: killed {rounds} times within {whole:?}: {kept} times the old model is there, \
+             {replaced} times the new one; unfinished files were beside it {left} times"
+        );
+        assert!(kept > 0 && kept + replaced == rounds);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
+
+/// The file-size limit of a process stands in for a full disk on systems where
+/// a test may not mount one.
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_grow_leaves_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let input = scratch.path().join("in.mlpackage");
+    big_package(&input, 1);
+    let folder = scratch.path().join("out");
+    fs::create_dir(&folder).unwrap();
+    for (name, old) in [
+        ("out.mlpackage", false),
+        ("out.mlpackage", true),
+        ("out.zip", false),
+    ] {
+        let out = folder.join(name);
+        if old {
+            small_package(&out);
+        }
+        let before = tree(&folder);
+        // 512-byte blocks: 5 MB of 24.
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -f 10000; trap '' XFSZ; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "child_saves", "--nocapture"])
+            .env(INPUT, &input)
+            .env(OUTPUT, &out)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(7), "{text}");
+        let message = text
+            .lines()
+            .find(|line| line.starts_with("refused"))
+            .unwrap();
+        println!("{message}");
+        assert!(
+            message.contains(name) && message.contains("File too large"),
+            "{message}"
+        );
+        assert_eq!(tree(&folder), before);
+        assert!(unfinished(&folder).is_empty());
+        let _ = fs::remove_dir_all(&out);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let disk = scratch.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
+        .arg(&disk)
+        .stderr(Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: no right to mount a small disk");
+        return;
+    }
+    let checked = std::panic::catch_unwind(|| fill_the_disk(scratch.path(), &disk));
+    let unmounted = Command::new("umount").arg(&disk).status().unwrap();
+    assert!(unmounted.success());
+    if let Err(panic) = checked {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn fill_the_disk(scratch: &Path, disk: &Path) {
+    let input = scratch.join("in.mlpackage");
+    big_package(&input, 1);
+    let package = Package::open(&input).unwrap();
+    for (name, force) in [
+        ("out.mlpackage", false),
+        ("out.mlpackage", true),
+        ("out.zip", false),
+    ] {
+        let out = disk.join(name);
+        if force {
+            small_package(&out);
+        }
+        let before = tree(disk);
+        let options = WriteOptions {
+            force,
+            progress: None,
+        };
+        let error = package.save(Changes::default(), &out, options).unwrap_err();
+        println!("{error}");
+        let Error::Io { path, source, .. } = &error else {
+            panic!("{error}")
+        };
+        assert!(path.starts_with(&out), "{error}");
+        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+        assert_eq!(tree(disk), before);
+        assert!(unfinished(disk).is_empty());
+        let _ = fs::remove_dir_all(&out);
+    }
+    // And a disk with room is written to.
+    let small = scratch.join("small.mlpackage");
+    small_package(&small);
+    let package = Package::open(&small).unwrap();
+    package
+        .save(
+            Changes::default(),
+            disk.join("out.mlpackage"),
+            WriteOptions::default(),
+        )
+        .unwrap();
+}
+
+#[test]
+fn an_input_cut_while_it_is_open_is_an_error() {
+    let scratch = tempfile::tempdir().unwrap();
+    let input = scratch.path().join("in.mlpackage");
+    small_package(&input);
+    let package = Package::open(&input).unwrap();
+    let file = package
+        .files()
+        .iter()
+        .find(|file| file.path() == WEIGHTS)
+        .unwrap();
+    let source = package.source(file).unwrap();
+    fs::write(input.join(WEIGHTS), b"short").unwrap();
+    let out = scratch.path().join("out.mlpackage");
+    let error = package
+        .save(Changes::default(), &out, WriteOptions::default())
+        .unwrap_err();
+    println!("{error}");
+    assert!(error.to_string().contains("weight.bin"), "{error}");
+    assert!(source.len() > 5);
+    assert!(!out.exists() && unfinished(scratch.path()).is_empty());
+    assert!(input.join(SPEC).exists());
+}
+
+#[test]
+fn saving_is_quick_to_start_and_reports_its_progress() {
+    let scratch = tempfile::tempdir().unwrap();
+    let input = scratch.path().join("in.mlpackage");
+    big_package(&input, 1);
+    let start = Instant::now();
+    let package = Package::open(&input).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1));
+    let mut last = (0, 0);
+    let mut progress = |done, total| {
+        assert!(done >= last.0 && done <= total);
+        last = (done, total);
+    };
+    let options = WriteOptions {
+        force: false,
+        progress: Some(&mut progress),
+    };
+    package
+        .save(
+            Changes::default(),
+            scratch.path().join("out.mlpackage"),
+            options,
+        )
+        .unwrap();
+    assert_eq!(last.0, last.1);
+    assert!(last.1 > 24 << 20);
+}
