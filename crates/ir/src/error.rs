@@ -59,10 +59,8 @@ pub enum Error {
         cause: ConstError,
     },
     /// A new weight has a type that the weight file cannot hold.
-    #[error("{location}: a weight file cannot hold {dtype}")]
+    #[error("a weight file cannot hold {dtype}")]
     WeightType {
-        /// The operation.
-        location: String,
         /// Element type.
         dtype: String,
     },

@@ -12,6 +12,7 @@ mod error;
 mod model;
 pub mod ops;
 mod program;
+mod save;
 pub mod text;
 mod types;
 mod view;
@@ -24,5 +25,6 @@ pub use constant::{
 pub use error::Error;
 pub use model::Model;
 pub use program::{Arg, Attributes, Block, Function, Op, Program, Value, ValueDef};
+pub use save::SaveReport;
 pub use types::{DataType, Dim, ShapeDisplay, TensorType, ValueType};
 pub use view::{OpView, ParamError};

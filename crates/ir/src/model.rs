@@ -102,7 +102,7 @@ fn from_storage(stored: StorageType) -> Option<DataType> {
 
 /// How a weight file names an element type; `None` for types that it cannot
 /// hold.
-fn to_storage(dtype: DataType) -> Option<StorageType> {
+pub(crate) fn to_storage(dtype: DataType) -> Option<StorageType> {
     use DataType as D;
     use StorageType as S;
     Some(match dtype {

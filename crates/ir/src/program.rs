@@ -336,6 +336,30 @@ impl Program {
         }
     }
 
+    /// Calls `f` on every constant in an attribute of the program, a function
+    /// or a block; in the order of [`Program::visit_constants`].
+    ///
+    /// # Errors
+    /// A block hangs on an operation whose bytes hold something that would be
+    /// lost.
+    pub(crate) fn visit_attributes_mut(
+        &mut self,
+        f: &mut dyn FnMut(&mut Constant),
+    ) -> Result<(), Error> {
+        self.attributes.iter_mut().for_each(|(_, c)| c.visit_mut(f));
+        for function in &mut self.functions {
+            let attributes = function.attributes.iter_mut();
+            attributes.for_each(|(_, c)| c.visit_mut(f));
+        }
+        for id in self.live_blocks() {
+            if !self.blocks[id].attributes.is_empty() {
+                let attributes = self.block_mut(id)?.attributes.iter_mut();
+                attributes.for_each(|(_, c)| c.visit_mut(f));
+            }
+        }
+        Ok(())
+    }
+
     /// Every block that is part of the program, all specializations included.
     pub fn live_blocks(&self) -> Vec<BlockId> {
         let mut found: Vec<BlockId> = self
