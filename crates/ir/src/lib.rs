@@ -13,6 +13,7 @@ mod model;
 pub mod ops;
 mod program;
 mod save;
+pub mod shape;
 pub mod text;
 mod types;
 mod view;
