@@ -9,6 +9,7 @@
 pub mod arena;
 mod constant;
 mod error;
+pub mod features;
 mod model;
 pub mod ops;
 mod program;
