@@ -1,1 +1,27 @@
-//! (in progress)
+//! Inputs, metrics, tolerances and comparison of two runs of an ML Program.
+//!
+//! A [`Runner`] executes one side step after step; a [`Comparison`] collects
+//! the differences of its outputs to another runner's or to expected arrays;
+//! [`report::Report`] is what a person or a script gets. [`npz`] reads and
+//! writes the arrays, [`inputs`] checks them against what a function takes or
+//! makes them from a seed.
+
+#![warn(missing_docs)]
+
+pub mod array;
+mod compare;
+mod error;
+pub mod features;
+pub mod inputs;
+pub mod metrics;
+pub mod npy;
+pub mod npz;
+mod random;
+pub mod report;
+mod side;
+
+pub use array::{Array, DType, Data, NamedArrays};
+pub use compare::{Comparison, check_expected, per_op};
+pub use error::Error;
+pub use random::Random;
+pub use side::{Output, Runner, Subject, to_array};

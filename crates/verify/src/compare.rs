@@ -1,0 +1,392 @@
+//! Runs a model beside its reference, step after step.
+
+use std::collections::HashMap;
+
+use milwright_interp::{Tensor, Value};
+use milwright_ir::OpId;
+
+use crate::array::{Array, Kind, NamedArrays};
+use crate::error::Error;
+use crate::inputs::Feed;
+use crate::metrics::{Accumulator, Tolerance};
+use crate::report::{Departure, OutputReport, PerOp};
+use crate::side::{Output, Runner, to_array};
+
+/// One output in the making.
+struct Column {
+    name: String,
+    accumulator: Accumulator,
+    dtype: String,
+    ref_dtype: String,
+    shape: Vec<usize>,
+    problem: Option<String>,
+    compared: bool,
+}
+
+/// Collects the differences of every output over the steps.
+pub struct Comparison {
+    tolerance: Tolerance,
+    columns: Vec<Column>,
+    not_compared: Vec<String>,
+}
+
+impl Comparison {
+    /// Nothing compared yet.
+    pub fn new(tolerance: Tolerance) -> Self {
+        Comparison {
+            tolerance,
+            columns: Vec::new(),
+            not_compared: Vec::new(),
+        }
+    }
+
+    /// Adds a step of two models. An output that one of them lacks, and a
+    /// float on one side against an integer on the other, is a difference.
+    pub fn add_models(&mut self, step: usize, out: &[Output], reference: &[Output]) {
+        for o in out {
+            match reference.iter().find(|r| r.name == o.name) {
+                Some(r) => {
+                    let problem = (kind(o) != kind(r))
+                        .then(|| format!("the model gives {}, the reference {}", o.dtype, r.dtype));
+                    self.add(step, o, &r.array, r.dtype.to_string(), problem);
+                }
+                None => self.missing(&o.name, "the reference has no such output"),
+            }
+        }
+        for r in reference {
+            if !out.iter().any(|o| o.name == r.name) {
+                self.missing(&r.name, "the model has no such output");
+            }
+        }
+    }
+
+    /// Adds a step against expected values, whose element types need not be
+    /// the model's. Outputs without expected values are noted.
+    ///
+    /// # Errors
+    /// [`Error::Expected`] when there is a value for something that is no
+    /// output, or no value at all.
+    pub fn add_arrays(
+        &mut self,
+        step: usize,
+        out: &[Output],
+        expected: &NamedArrays,
+        function: &str,
+        origin: &str,
+    ) -> Result<(), Error> {
+        check_expected(
+            out.iter().map(|o| o.name.as_str()),
+            expected,
+            function,
+            origin,
+        )?;
+        for o in out {
+            match expected.get(&o.name) {
+                Some(r) => self.add(step, o, r, r.dtype().name().to_owned(), None),
+                None if self.not_compared.contains(&o.name) => {}
+                None => self.not_compared.push(o.name.clone()),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        step: usize,
+        out: &Output,
+        reference: &Array,
+        ref_dtype: String,
+        problem: Option<String>,
+    ) {
+        let tolerance = self.tolerance;
+        let column = self.column(&out.name, || Column {
+            name: out.name.clone(),
+            accumulator: Accumulator::new(tolerance),
+            dtype: out.dtype.to_string(),
+            ref_dtype,
+            shape: Vec::new(),
+            problem: None,
+            compared: false,
+        });
+        column.shape = out.array.shape().to_vec();
+        let shapes = if column.accumulator.add(step, &out.array, reference) {
+            column.compared = true;
+            None
+        } else {
+            Some(format!(
+                "step {step}: shape {:?}, the reference has {:?}",
+                out.array.shape(),
+                reference.shape()
+            ))
+        };
+        column.problem = column.problem.take().or(shapes).or(problem);
+    }
+
+    fn missing(&mut self, name: &str, problem: &str) {
+        let tolerance = self.tolerance;
+        self.column(name, || Column {
+            name: name.to_owned(),
+            accumulator: Accumulator::new(tolerance),
+            dtype: String::new(),
+            ref_dtype: String::new(),
+            shape: Vec::new(),
+            problem: Some(problem.to_owned()),
+            compared: false,
+        });
+    }
+
+    fn column(&mut self, name: &str, new: impl FnOnce() -> Column) -> &mut Column {
+        let at = match self.columns.iter().position(|c| c.name == name) {
+            Some(at) => at,
+            None => {
+                self.columns.push(new());
+                self.columns.len() - 1
+            }
+        };
+        &mut self.columns[at]
+    }
+
+    /// The outputs compared, and those that were not.
+    pub fn finish(self) -> (Vec<OutputReport>, Vec<String>) {
+        let outputs = self.columns.into_iter().map(Column::finish).collect();
+        (outputs, self.not_compared)
+    }
+}
+
+impl Column {
+    fn finish(self) -> OutputReport {
+        let metrics = self.accumulator.finish();
+        OutputReport {
+            name: self.name,
+            ok: self.problem.is_none() && self.compared && metrics.within,
+            problem: self.problem,
+            dtype: self.dtype,
+            ref_dtype: self.ref_dtype,
+            shape: self.shape,
+            metrics: self.compared.then(|| metrics.into()),
+        }
+    }
+}
+
+fn kind(output: &Output) -> Kind {
+    output.array.dtype().kind()
+}
+
+/// Checks the names of expected values before anything runs.
+///
+/// # Errors
+/// [`Error::Expected`] when there is a value for something that is no output,
+/// or no value at all.
+pub fn check_expected<'a>(
+    outputs: impl Iterator<Item = &'a str>,
+    expected: &NamedArrays,
+    function: &str,
+    origin: &str,
+) -> Result<(), Error> {
+    let outputs: Vec<&str> = outputs.collect();
+    let unknown = expected.names().find(|name| !outputs.contains(name));
+    let problem = match unknown {
+        Some(name) => match crate::inputs::nearest(name, outputs.iter().copied()) {
+            Some(near) => format!("there is no output `{name}`; did you mean `{near}`?"),
+            None => format!("there is no output `{name}`"),
+        },
+        None if expected.is_empty() => "it holds no expected values".to_owned(),
+        None => return Ok(()),
+    };
+    Err(Error::Expected {
+        origin: origin.to_owned(),
+        problem,
+        function: function.to_owned(),
+        outputs: outputs.iter().map(|&o| o.to_owned()).collect(),
+    })
+}
+
+/// Bytes of intermediate values held at a time by [`per_op`].
+const WINDOW: usize = 1 << 30;
+
+/// Compares two models value by value, where their programs share names, and
+/// finds the first operation of `model` with an output that departs from
+/// `reference`.
+///
+/// Both run every step as many times as it takes to look at all values without
+/// holding more than a gibibyte of them.
+///
+/// # Errors
+/// A model cannot run.
+pub fn per_op(
+    model: &mut Runner<'_>,
+    reference: &mut Runner<'_>,
+    steps: &[(Feed, Feed)],
+    tolerance: Tolerance,
+) -> Result<PerOp, Error> {
+    let names = value_names(reference);
+    let own = value_names(model);
+    let shared = names.keys().filter(|n| own.contains_key(*n)).count();
+    let mut result = PerOp {
+        compared: 0,
+        only_in_one: names.len() + own.len() - 2 * shared,
+        first: None,
+    };
+    for (step, (feed, reference_feed)) in steps.iter().enumerate() {
+        let before = (model.states(), reference.states());
+        let mut start = 0;
+        let mut first: Option<(usize, Departure)> = None;
+        let mut compared = 0;
+        loop {
+            model.set_states(&before.0)?;
+            reference.set_states(&before.1)?;
+            let window = record(reference, reference_feed, &own, start)?;
+            let found = check(model, feed, &window.values, step, tolerance)?;
+            compared += found.compared;
+            // Windows go along the reference's order, the answer along the
+            // model's: only all of them together say which is first.
+            if let Some(departure) = found.first
+                && first.as_ref().is_none_or(|(at, _)| departure.0 < *at)
+            {
+                first = Some(departure);
+            }
+            match window.next {
+                Some(next) => start = next,
+                None => break,
+            }
+        }
+        result.compared = compared;
+        if let Some((_, departure)) = first {
+            result.first = Some(departure);
+            break;
+        }
+    }
+    Ok(result)
+}
+
+/// Every value that an operation of the function gives, by name.
+fn value_names(runner: &Runner<'_>) -> HashMap<String, OpId> {
+    let program = runner.subject().program;
+    let body = runner.function().body();
+    body.iter()
+        .flat_map(|&b| program.walk(b))
+        .filter(|&id| program.ops[id].op_type != "const")
+        .flat_map(|id| program.ops[id].outputs.iter().map(move |&v| (id, v)))
+        .map(|(id, v)| (program.values[v].name.clone(), id))
+        .collect()
+}
+
+struct Window {
+    values: HashMap<String, Tensor>,
+    /// Where the next one starts, in values observed; `None` after the last.
+    next: Option<usize>,
+}
+
+/// Runs a step and keeps the values from number `start` on, until they fill a
+/// window. A value inside a loop is kept as it was in the first round.
+fn record(
+    runner: &mut Runner<'_>,
+    feed: &Feed,
+    wanted: &HashMap<String, OpId>,
+    start: usize,
+) -> Result<Window, Error> {
+    let program = runner.subject().program;
+    let mut values: HashMap<String, Tensor> = HashMap::new();
+    let (mut bytes, mut seen, mut next) = (0usize, 0usize, None);
+    runner.step_observed(feed, &mut |op, outputs| {
+        for (&id, value) in program.ops[op].outputs.iter().zip(outputs) {
+            let name = &program.values[id].name;
+            let Value::Tensor(tensor) = value else {
+                continue;
+            };
+            if !wanted.contains_key(name) {
+                continue;
+            }
+            seen += 1;
+            if seen <= start || next.is_some() {
+                continue;
+            }
+            let size = tensor.data.elem_count() * tensor.data.dtype().size_in_bytes();
+            if !values.is_empty() && bytes.saturating_add(size) > WINDOW {
+                next = Some(seen - 1);
+                continue;
+            }
+            if !values.contains_key(name) {
+                bytes = bytes.saturating_add(size);
+                values.insert(name.clone(), tensor.clone());
+            }
+        }
+    })?;
+    Ok(Window { values, next })
+}
+
+struct Checked {
+    compared: usize,
+    /// The first departure with its place in the order of execution.
+    first: Option<(usize, Departure)>,
+}
+
+fn check(
+    runner: &mut Runner<'_>,
+    feed: &Feed,
+    reference: &HashMap<String, Tensor>,
+    step: usize,
+    tolerance: Tolerance,
+) -> Result<Checked, Error> {
+    let program = runner.subject().program;
+    let mut seen: std::collections::HashSet<String> = std::collections::HashSet::new();
+    let mut checked = Checked {
+        compared: 0,
+        first: None,
+    };
+    let mut at = 0;
+    runner.step_observed(feed, &mut |op, outputs| {
+        at += 1;
+        for (&id, value) in program.ops[op].outputs.iter().zip(outputs) {
+            let name = &program.values[id].name;
+            let (Value::Tensor(out), Some(expected)) = (value, reference.get(name)) else {
+                continue;
+            };
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            checked.compared += 1;
+            if checked.first.is_some() {
+                continue;
+            }
+            let report = one_value(step, name, out, expected, tolerance);
+            if !report.ok {
+                checked.first = Some((
+                    at,
+                    Departure {
+                        step,
+                        op: program.describe_op(op),
+                        op_type: program.ops[op].op_type.clone(),
+                        value: report,
+                    },
+                ));
+            }
+        }
+    })?;
+    Ok(checked)
+}
+
+fn one_value(
+    step: usize,
+    name: &str,
+    out: &Tensor,
+    reference: &Tensor,
+    tolerance: Tolerance,
+) -> OutputReport {
+    let mut comparison = Comparison::new(tolerance);
+    let output = |t: &Tensor| {
+        to_array(t).map(|array| Output {
+            name: name.to_owned(),
+            dtype: t.dtype,
+            array,
+        })
+    };
+    if let (Some(out), Some(reference)) = (output(out), output(reference)) {
+        comparison.add_models(step, &[out], &[reference]);
+    } else {
+        comparison.missing(name, "its type cannot be compared");
+    }
+    let mut reports = comparison.finish().0;
+    // One name was added.
+    reports.swap_remove(0)
+}
