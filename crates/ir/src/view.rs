@@ -308,6 +308,27 @@ impl<'p> OpView<'p> {
         }
     }
 
+    /// One integer (or boolean, as 0 or 1) from each argument of a parameter.
+    ///
+    /// # Errors
+    /// An argument is no constant of one such element.
+    pub fn each_int(&self, param: &str) -> Result<Vec<i64>, ParamError> {
+        let args = self.op.args(param).iter();
+        args.map(|arg| match self.arg_ints(arg).as_deref() {
+            Some([one]) => Ok(*one),
+            _ => Err(ParamError::value(
+                param,
+                "every argument must be one constant integer or boolean",
+            )),
+        })
+        .collect()
+    }
+
+    /// The integers of an argument, if it is a constant of such.
+    pub fn arg_ints(&self, arg: &Arg) -> Option<Vec<i64>> {
+        self.program.const_arg(arg)?.to_i64s(self.blobs).ok()
+    }
+
     /// The op table's entry for a parameter.
     pub fn param(&self, name: &str) -> Option<&'static Param> {
         self.op.def?.params.iter().find(|p| p.name == name)

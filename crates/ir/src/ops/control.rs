@@ -2,7 +2,9 @@
 
 use super::domain::{ANY, BOOL};
 use super::{Kind, OpDef, Param};
-use crate::types::ValueType;
+use super::infer::{Types, tensor};
+use crate::shape::{self, mismatch};
+use crate::types::{Dim, TensorType, ValueType};
 use crate::view::{OpView, ParamError};
 
 pub(super) static DEFS: &[OpDef] = &[
@@ -32,12 +34,62 @@ pub(super) static DEFS: &[OpDef] = &[
     ),
 ];
 
-fn cond(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+/// The types of a block's outputs; no types when there is no such block.
+fn yields<'p>(op: &OpView<'p>, block: usize) -> Result<Vec<&'p ValueType>, ParamError> {
+    let program = op.program;
+    let id = op.op.blocks.get(block).ok_or_else(|| {
+        mismatch(format!("block {block} is missing: there must be two"))
+    })?;
+    let outputs = &program.blocks[*id].outputs;
+    Ok(outputs.iter().map(|&v| &program.values[v].ty).collect())
 }
-fn while_loop(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+/// A type that both fit: sizes that differ are unknown.
+fn join(a: &ValueType, b: &ValueType, what: &str) -> Result<ValueType, ParamError> {
+    match (a, b) {
+        (ValueType::Tensor(x), ValueType::Tensor(y)) if x.dtype == y.dtype => {
+            if x.shape.len() != y.shape.len() {
+                return Ok(TensorType::new(x.dtype, [Dim::Variadic]).into());
+            }
+            let pairs = x.shape.iter().zip(&y.shape);
+            let shape: Vec<Dim> = pairs
+                .map(|(&p, &q)| if p == q { p } else { Dim::Unknown })
+                .collect();
+            Ok(TensorType::new(x.dtype, shape).into())
+        }
+        (ValueType::Missing, other) | (other, ValueType::Missing) => Ok(other.clone()),
+        (ValueType::List { .. }, ValueType::List { .. }) => Ok(a.clone()),
+        _ if a == b => Ok(a.clone()),
+        _ => Err(mismatch(format!("{what}: {a} against {b}"))),
+    }
 }
-fn select(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn join_all(a: &[&ValueType], b: &[&ValueType], what: &str) -> Types {
+    if a.len() != b.len() {
+        return Err(mismatch(format!("{what}: {} against {}", a.len(), b.len())));
+    }
+    a.iter().zip(b).map(|(a, b)| join(a, b, what)).collect()
+}
+
+fn cond(op: &OpView<'_>) -> Types {
+    join_all(
+        &yields(op, 0)?,
+        &yields(op, 1)?,
+        "the outputs of both blocks must be the same",
+    )
+}
+
+fn while_loop(op: &OpView<'_>) -> Types {
+    join_all(
+        &op.types("loop_vars"),
+        &yields(op, 1)?,
+        "the body must give the loop variables again",
+    )
+}
+
+fn select(op: &OpView<'_>) -> Types {
+    let a = op.tensor("a")?;
+    let shape = shape::broadcast(&a.shape, &op.tensor("b")?.shape)?;
+    let shape = shape::broadcast(&shape, &op.tensor("cond")?.shape)?;
+    tensor(a.dtype, shape)
 }

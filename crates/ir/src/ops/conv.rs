@@ -5,8 +5,10 @@ use super::Opset::IOS17;
 use super::domain::{FLOAT, FLOAT_U, INT32, STRING};
 use super::{Domain, OpDef, Opset, Param};
 use crate::types::DataType::UInt8;
-use crate::types::ValueType;
-use crate::view::{OpView, ParamError};
+use super::infer::{Types, positive, ranked, shaped, tensor};
+use crate::shape::{self, mismatch, windows};
+use crate::types::{Dim, TensorType};
+use crate::view::{Given, OpView, ParamError};
 
 const BYTES_U: &[Domain] = &[Domain::new("U", &[UInt8])];
 
@@ -85,9 +87,73 @@ pub(super) static DEFS: &[OpDef] = &[
     ),
 ];
 
-fn conv(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+/// Kernel sizes of a weight `[_, _, *K]`.
+fn kernel(weight: &TensorType) -> Result<Vec<u64>, ParamError> {
+    weight.shape[2..]
+        .iter()
+        .map(|d| d.known())
+        .collect::<Option<_>>()
+        .ok_or_else(|| ParamError::Type {
+            param: "weight".into(),
+            wanted: "of fixed kernel size".into(),
+            found: weight.to_string(),
+        })
 }
-fn conv_transpose(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn operands<'p>(op: &OpView<'p>) -> Result<(&'p TensorType, &'p TensorType, u64), ParamError> {
+    let x = ranked(op, "x", 3..=5)?;
+    let rank = x.shape.len();
+    let weight = ranked(op, "weight", rank..=rank)?;
+    Ok((x, weight, positive(op, "groups")?))
+}
+
+fn conv(op: &OpView<'_>) -> Types {
+    let (x, weight, groups) = operands(op)?;
+    let channels = shape::divide("the number of channels of `x`", x.shape[1], groups)?;
+    if shape::merge(channels, weight.shape[1]).is_none() {
+        return Err(mismatch(format!(
+            "`x` has {} channels in {groups} group(s), but `weight` takes {} each",
+            x.shape[1], weight.shape[1]
+        )));
+    }
+    let out = weight.shape[0];
+    shape::divide("the number of output channels", out, groups)?;
+    shaped(op, "bias", &[out])?;
+    let mut result = vec![x.shape[0], out];
+    for (w, &size) in windows(op, &kernel(weight)?)?.iter().zip(&x.shape[2..]) {
+        result.push(w.count_dim(size, false)?);
+    }
+    tensor(x.dtype, result)
+}
+
+fn conv_transpose(op: &OpView<'_>) -> Types {
+    let (x, weight, groups) = operands(op)?;
+    if shape::merge(x.shape[1], weight.shape[0]).is_none() {
+        return Err(mismatch(format!(
+            "`x` has {} channels, but `weight` takes {}",
+            x.shape[1], weight.shape[0]
+        )));
+    }
+    shape::divide("the number of channels of `x`", x.shape[1], groups)?;
+    let out = shape::map(weight.shape[1], |n| n.checked_mul(groups))?;
+    shaped(op, "bias", &[out])?;
+    let mut result = vec![x.shape[0], out];
+    for (w, &size) in windows(op, &kernel(weight)?)?.iter().zip(&x.shape[2..]) {
+        result.push(match size {
+            Dim::Known(n) => Dim::Known(w.transposed(n)?.0),
+            other => other,
+        });
+    }
+    if let Given::Known(wanted) = op.ints("output_shape")? {
+        if wanted.len() != result.len() {
+            return Err(ParamError::value(
+                "output_shape",
+                format!("has {} elements, but must have {}", wanted.len(), result.len()),
+            ));
+        }
+        for (dim, &size) in result.iter_mut().zip(&wanted) {
+            *dim = Dim::Known(shape::size("output_shape", size)?);
+        }
+    }
+    tensor(x.dtype, result)
 }

@@ -2,8 +2,10 @@
 
 use super::domain::{BOOLS, NUMBER};
 use super::{OpDef, Param};
-use crate::types::{DataType, ValueType};
-use crate::view::{OpView, ParamError};
+use super::infer::{Types, tensor};
+use crate::shape;
+use crate::types::{DataType, Dim};
+use crate::view::OpView;
 
 const NUMBERS: &[Param] = &[Param::value("x", NUMBER), Param::value("y", NUMBER)];
 const LOGICAL: &[Param] = &[Param::value("x", BOOLS), Param::value("y", BOOLS)];
@@ -39,11 +41,14 @@ pub(super) static DEFS: &[OpDef] = &[
     OpDef::new("logical_xor", "Exactly one of `x` and `y`, broadcast.", LOGICAL, predicate),
 ];
 
-fn arithmetic(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+fn arithmetic(op: &OpView<'_>) -> Types {
+    tensor(op.tensor("x")?.dtype, both(op)?)
 }
 
-fn predicate(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    let _ = DataType::Bool;
-    super::declared(op)
+fn predicate(op: &OpView<'_>) -> Types {
+    tensor(DataType::Bool, both(op)?)
+}
+
+fn both(op: &OpView<'_>) -> shape::Result<Vec<Dim>> {
+    shape::broadcast(&op.tensor("x")?.shape, &op.tensor("y")?.shape)
 }

@@ -4,8 +4,10 @@ use super::Default::Int;
 use super::Opset::{IOS16, IOS17};
 use super::domain::{ANY, ANY_WIDE, EXTENT, INT32};
 use super::{OpDef, Opset, Param};
-use crate::types::ValueType;
-use crate::view::{OpView, ParamError};
+use super::infer::{Types, fixed, int, ints, like_x, shaped, tensor, unknown_sizes};
+use crate::shape::{self, mismatch};
+use crate::types::{Dim, ShapeDisplay};
+use crate::view::{Given, OpView, ParamError};
 
 const X: Param = Param::value("x", ANY_WIDE);
 const NARROW: &[(Opset, &str)] = &[(IOS17, "8 and 16 bit integers")];
@@ -86,27 +88,114 @@ pub(super) static DEFS: &[OpDef] = &[
     .changes(NARROW),
 ];
 
-fn reshape(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+fn reshape(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let shape = match op.ints("shape")? {
+        Given::Known(shape) => shape::reshape(&x.shape, &shape)?,
+        _ => unknown_sizes(op, "shape")?,
+    };
+    tensor(x.dtype, shape)
 }
-fn reshape_like(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn reshape_like(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let refs = op.tensors("ref_tensors")?;
+    let begins = op.each_int("begins")?;
+    let ends = op.each_int("ends")?;
+    let masks = op.each_int("end_masks")?;
+    if [begins.len(), ends.len(), masks.len()] != [refs.len(); 3] {
+        return Err(mismatch(format!(
+            "each of the {} reference tensors needs one of `begins` ({}), `ends` ({}) and \
+             `end_masks` ({})",
+            refs.len(),
+            begins.len(),
+            ends.len(),
+            masks.len()
+        )));
+    }
+    let mut result = Vec::new();
+    for (i, reference) in refs.iter().enumerate() {
+        let rank = reference.shape.len() as u64;
+        let end = (masks[i] == 0).then_some(ends[i]);
+        let range = shape::slice_of(rank, Some(begins[i]), end, 1)?;
+        result.extend(range.positions().map(|p| reference.shape[p as usize]));
+    }
+    match (shape::product(&x.shape)?, shape::product(&result)?) {
+        (Dim::Known(a), Dim::Known(b)) if a != b => Err(mismatch(format!(
+            "the {a} elements of {x} cannot be {}",
+            ShapeDisplay(&result)
+        ))),
+        _ => tensor(x.dtype, result),
+    }
 }
-fn transpose(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn transpose(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let perm = ints(op, "perm")?;
+    let order = shape::axes("perm", &perm, x.shape.len())?;
+    if order.len() != x.shape.len() {
+        return Err(ParamError::value(
+            "perm",
+            format!("has {} elements, but {x} has {} dimensions", perm.len(), x.shape.len()),
+        ));
+    }
+    let shape: Vec<Dim> = order.into_iter().map(|i| x.shape[i]).collect();
+    tensor(x.dtype, shape)
 }
-fn expand_dims(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn expand_dims(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let axes = ints(op, "axes")?;
+    let mut places = shape::axes("axes", &axes, x.shape.len() + axes.len())?;
+    places.sort_unstable();
+    let mut result = x.shape.clone();
+    for place in places {
+        result.insert(place, Dim::Known(1));
+    }
+    tensor(x.dtype, result)
 }
-fn squeeze(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn squeeze(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let one = Dim::Known(1);
+    let axes = match op.ints("axes")? {
+        Given::Absent => (0..x.shape.len()).filter(|&i| x.shape[i] == one).collect(),
+        given => shape::axes("axes", &fixed("axes", given)?, x.shape.len())?,
+    };
+    if let Some(&i) = axes.iter().find(|&&i| shape::merge(x.shape[i], one).is_none()) {
+        return Err(ParamError::value(
+            "axes",
+            format!("dimension {i} of {x} is not 1 and cannot be removed"),
+        ));
+    }
+    let kept = x.shape.iter().enumerate();
+    let shape: Vec<Dim> = kept.filter(|(i, _)| !axes.contains(i)).map(|(_, &d)| d).collect();
+    tensor(x.dtype, shape)
 }
-fn flatten2d(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn flatten2d(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let rank = x.shape.len();
+    let axis = match int(op, "axis")? {
+        axis if axis == rank as i64 => rank,
+        axis => shape::axis("axis", axis, rank)?,
+    };
+    let (before, after) = x.shape.split_at(axis);
+    tensor(x.dtype, [shape::product(before)?, shape::product(after)?])
 }
-fn reverse(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn reverse(op: &OpView<'_>) -> Types {
+    if let Given::Known(axes) = op.ints("axes")? {
+        shape::axes("axes", &axes, op.tensor("x")?.shape.len())?;
+    }
+    like_x(op)
 }
-fn reverse_sequence(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn reverse_sequence(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let rank = x.shape.len();
+    shape::axis("seq_axis", int(op, "seq_axis")?, rank)?;
+    let batch = shape::axis("batch_axis", int(op, "batch_axis")?, rank)?;
+    shaped(op, "lengths", &[x.shape[batch]])?;
+    like_x(op)
 }

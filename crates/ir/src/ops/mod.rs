@@ -12,13 +12,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
-use crate::types::ValueType;
+use crate::types::{Dim, ValueType};
 use crate::view::{OpView, ParamError};
 
 pub use crate::view::Given;
 pub use param::{Default, Domain, Kind, Param, Presence};
 
 mod domain;
+mod infer;
 mod param;
 
 /// A family is a file with `pub(super) static DEFS: &[OpDef]`.
@@ -126,9 +127,8 @@ impl fmt::Display for Opset {
     }
 }
 
-/// Infers the types of an operation's outputs from its parameters. Dimensions
-/// that depend on run-time values are [`Dim::Unknown`](crate::Dim::Unknown).
-pub type InferFn = fn(&OpView<'_>) -> Result<Vec<ValueType>, ParamError>;
+/// A rule of [`OpDef::infer`].
+type InferFn = fn(&OpView<'_>) -> Result<Vec<ValueType>, ParamError>;
 
 /// What the table says about an operation type.
 pub struct OpDef {
@@ -140,8 +140,8 @@ pub struct OpDef {
     pub since: Opset,
     /// Parameters, in the order of the documentation.
     pub params: &'static [Param],
-    /// Infers output types.
-    pub infer: InferFn,
+    /// Infers output types of operands of known rank.
+    rule: InferFn,
     /// How many blocks it has.
     pub blocks: usize,
     /// Later opsets that changed it, and what they changed.
@@ -150,18 +150,18 @@ pub struct OpDef {
 
 impl OpDef {
     /// An operation of iOS 15.
-    pub const fn new(
+    const fn new(
         name: &'static str,
         summary: &'static str,
         params: &'static [Param],
-        infer: InferFn,
+        rule: InferFn,
     ) -> Self {
         Self {
             name,
             summary,
             since: Opset::IOS15,
             params,
-            infer,
+            rule,
             blocks: 0,
             changes: &[],
         }
@@ -191,6 +191,22 @@ impl OpDef {
         self.params.iter().filter(move |p| p.is_in(opset, since))
     }
 
+    /// Infers the types of the outputs from the parameters. Sizes that depend
+    /// on run-time values are [`Dim::Unknown`]; when the rank of an operand is
+    /// not known, the types are those that the file declares.
+    ///
+    /// # Errors
+    /// A parameter, or what the operands are to each other, is wrong.
+    pub fn infer(&self, op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
+        let program = op.program;
+        let args = op.op.inputs.iter().flat_map(|(_, args)| args);
+        if args.map(|arg| program.arg_type(arg)).any(is_open) {
+            let declared = |&v| program.values[v].ty.clone();
+            return Ok(op.op.outputs.iter().map(declared).collect());
+        }
+        (self.rule)(op)
+    }
+
     /// The file of the table that has it.
     pub fn family(&self) -> &'static str {
         FAMILIES
@@ -206,6 +222,16 @@ impl fmt::Debug for OpDef {
     }
 }
 
+/// Whether nothing can be inferred from a value of that type.
+fn is_open(ty: &ValueType) -> bool {
+    match ty {
+        ValueType::Tensor(t) => t.shape.contains(&Dim::Variadic),
+        ValueType::Missing => true,
+        ValueType::State(inner) => is_open(inner),
+        _ => false,
+    }
+}
+
 /// The table's entry for an operation type.
 pub fn lookup(op_type: &str) -> Option<&'static OpDef> {
     static INDEX: LazyLock<HashMap<&'static str, &'static OpDef>> =
@@ -216,15 +242,4 @@ pub fn lookup(op_type: &str) -> Option<&'static OpDef> {
 /// Every entry of the table, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
     FAMILIES.iter().flat_map(|(_, defs)| defs.iter())
-}
-
-/// The types that the file declares.
-fn declared(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    let values = &op.program.values;
-    Ok(op
-        .op
-        .outputs
-        .iter()
-        .map(|&v| values[v].ty.clone())
-        .collect())
 }

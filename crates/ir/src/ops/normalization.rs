@@ -4,8 +4,10 @@ use super::Default::Float;
 use super::Opset::IOS17;
 use super::domain::{FLOAT, FLOAT_U, INT32};
 use super::{OpDef, Opset, Param};
-use crate::types::ValueType;
-use crate::view::{OpView, ParamError};
+use super::infer::{Types, fixed, like_x, positive, ranked, shaped};
+use crate::shape;
+use crate::types::Dim;
+use crate::view::{Given, OpView};
 
 const X: Param = Param::value("x", FLOAT);
 const GAMMA: Param = Param::constant("gamma", FLOAT_U).optional("1");
@@ -73,18 +75,43 @@ pub(super) static DEFS: &[OpDef] = &[
     .changes(MIXED),
 ];
 
-fn batch_norm(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+fn batch_norm(op: &OpView<'_>) -> Types {
+    per_channel(op, &["mean", "variance", "gamma", "beta"])
 }
-fn instance_norm(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn instance_norm(op: &OpView<'_>) -> Types {
+    per_channel(op, &["gamma", "beta"])
 }
-fn layer_norm(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn per_channel(op: &OpView<'_>, params: &[&str]) -> Types {
+    let x = ranked(op, "x", 3..=usize::MAX)?;
+    for param in params {
+        shaped(op, param, &x.shape[1..2])?;
+    }
+    like_x(op)
 }
-fn l2_norm(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn layer_norm(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let rank = x.shape.len();
+    let mut axes = match op.ints("axes")? {
+        Given::Absent => (0..rank).collect(),
+        given => shape::axes("axes", &fixed("axes", given)?, rank)?,
+    };
+    axes.sort_unstable();
+    let normalized: Vec<Dim> = axes.into_iter().map(|a| x.shape[a]).collect();
+    shaped(op, "gamma", &normalized)?;
+    shaped(op, "beta", &normalized)?;
+    like_x(op)
 }
-fn local_response_norm(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn l2_norm(op: &OpView<'_>) -> Types {
+    ranked(op, "x", 3..=usize::MAX)?;
+    like_x(op)
+}
+
+fn local_response_norm(op: &OpView<'_>) -> Types {
+    ranked(op, "x", 3..=usize::MAX)?;
+    positive(op, "size")?;
+    like_x(op)
 }

@@ -3,7 +3,8 @@
 use super::Default::Bool;
 use super::domain::{BOOL, FLOAT, INT32, STRING};
 use super::{OpDef, Param};
-use crate::types::ValueType;
+use super::infer::{Types, bool, ints, ranked, tensor};
+use crate::shape::{self, windows};
 use crate::view::{OpView, ParamError};
 
 const X: Param = Param::value("x", FLOAT);
@@ -43,6 +44,24 @@ pub(super) static DEFS: &[OpDef] = &[
     ),
 ];
 
-fn pool(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+fn pool(op: &OpView<'_>) -> Types {
+    let x = ranked(op, "x", 3..=5)?;
+    let kernel = ints(op, "kernel_sizes")?;
+    let spatial = &x.shape[2..];
+    if kernel.len() != spatial.len() {
+        return Err(ParamError::value(
+            "kernel_sizes",
+            format!("has {} elements, but must have {}", kernel.len(), spatial.len()),
+        ));
+    }
+    let kernel = kernel
+        .into_iter()
+        .map(|k| shape::positive("kernel_sizes", k))
+        .collect::<Result<Vec<u64>, _>>()?;
+    let ceil = bool(op, "ceil_mode")?;
+    let mut result = x.shape[..2].to_vec();
+    for (w, &size) in windows(op, &kernel)?.iter().zip(spatial) {
+        result.push(w.count_dim(size, ceil)?);
+    }
+    tensor(x.dtype, result)
 }

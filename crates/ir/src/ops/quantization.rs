@@ -4,7 +4,8 @@ use super::Opset::IOS17;
 use super::domain::{INT32, STRING};
 use super::{Domain, OpDef, Param};
 use crate::types::DataType::{Float16, Float32, Int8, UInt8};
-use crate::types::ValueType;
+use super::infer::{self, Types, int, shaped, tensor};
+use crate::shape;
 use crate::view::{OpView, ParamError};
 
 const FLOAT_SOURCE: &[Domain] = &[Domain::new("SrcT", &[Float16, Float32])];
@@ -42,9 +43,33 @@ pub(super) static DEFS: &[OpDef] = &[
     .since(IOS17),
 ];
 
-fn quantize(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+/// Demands that scale and zero point are scalars, or vectors along `axis`.
+fn scales(op: &OpView<'_>) -> Result<(), ParamError> {
+    let input = op.tensor("input")?;
+    let wanted = match op.tensor("scale")?.shape.is_empty() {
+        true => Vec::new(),
+        false => {
+            let axis = shape::axis("axis", int(op, "axis")?, input.shape.len())?;
+            vec![input.shape[axis]]
+        }
+    };
+    shaped(op, "scale", &wanted)?;
+    shaped(op, "zero_point", &wanted)
 }
-fn dequantize(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn quantize(op: &OpView<'_>) -> Types {
+    scales(op)?;
+    let dtype = infer::dtype(op, "output_dtype", &[Int8, UInt8])?;
+    if op.opt_tensor("zero_point")?.is_some_and(|z| z.dtype != dtype) {
+        return Err(ParamError::value(
+            "zero_point",
+            format!("must be of type {dtype}, as `output_dtype` says"),
+        ));
+    }
+    tensor(dtype, op.tensor("input")?.shape.clone())
+}
+
+fn dequantize(op: &OpView<'_>) -> Types {
+    scales(op)?;
+    tensor(op.tensor("scale")?.dtype, op.tensor("input")?.shape.clone())
 }

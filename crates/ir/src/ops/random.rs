@@ -3,8 +3,9 @@
 use super::Default::{Float, Int, Str};
 use super::domain::{FLOAT, INT32, STRING};
 use super::{OpDef, Param};
-use crate::types::ValueType;
-use crate::view::{OpView, ParamError};
+use super::infer::{Types, choice, positive, ranked, shape_param, tensor};
+use crate::types::{DataType, Dim};
+use crate::view::OpView;
 
 const SHAPE: Param = Param::value("shape", INT32);
 const SEED: Param = Param::constant("seed", INT32).or(Int(-1));
@@ -55,9 +56,22 @@ pub(super) static DEFS: &[OpDef] = &[
     ),
 ];
 
-fn random(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+fn random(op: &OpView<'_>) -> Types {
+    let mut dtype = DataType::Float32;
+    for param in ["prob", "mean", "stddev", "low", "high"] {
+        if let Some(ty) = op.opt_tensor(param)? {
+            dtype = ty.dtype;
+        }
+    }
+    tensor(dtype, shape_param(op, "shape")?)
 }
-fn categorical(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn categorical(op: &OpView<'_>) -> Types {
+    let x = ranked(op, "x", 1..=usize::MAX)?;
+    choice(op, "mode", &["logits", "probs"])?;
+    let mut result = x.shape.clone();
+    if let Some(last) = result.last_mut() {
+        *last = Dim::Known(positive(op, "size")?);
+    }
+    tensor(x.dtype, result)
 }

@@ -4,7 +4,9 @@ use super::Default::{Bool, Str};
 use super::Opset::{IOS17, IOS18};
 use super::domain::{BOOL, RECURRENT, STRING};
 use super::{OpDef, Opset, Param};
-use crate::types::ValueType;
+use super::infer::{Types, bool, choice, ranked, shaped, tensor};
+use crate::shape;
+use crate::types::Dim;
 use crate::view::{OpView, ParamError};
 
 const X: Param = Param::value("x", RECURRENT);
@@ -17,6 +19,17 @@ const OUTPUT_SEQUENCE: Param = Param::constant("output_sequence", BOOL).or(Bool(
 const ACTIVATION: Param = Param::constant("activation", STRING).or(Str("tanh"));
 const RECURRENT_ACTIVATION: Param =
     Param::constant("recurrent_activation", STRING).or(Str("sigmoid"));
+
+/// Names that the two definitions of the format and its writers use.
+const ACTIVATIONS: &[&str] = &[
+    "tanh",
+    "scaled_tanh",
+    "sigmoid",
+    "hard_sigmoid",
+    "sigmoid_hard",
+    "relu",
+    "linear",
+];
 
 const FP16: (Opset, &str) = (IOS17, "also fp16");
 
@@ -93,12 +106,71 @@ pub(super) static DEFS: &[OpDef] = &[
     .changes(&[FP16]),
 ];
 
-fn lstm(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+/// Sequence length, batch and hidden size; checks the weights against them.
+/// `gates` is the number of matrices in one weight.
+fn sizes(op: &OpView<'_>, gates: u64, directions: u64) -> Result<[Dim; 3], ParamError> {
+    let x = ranked(op, "x", 3..=3)?;
+    let [length, batch, input] = [x.shape[0], x.shape[1], x.shape[2]];
+    let hidden = ranked(op, "weight_hh", 2..=2)?.shape[1];
+    let rows = shape::map(hidden, |h| h.checked_mul(gates))?;
+    shaped(op, "weight_ih", &[rows, input])?;
+    shaped(op, "weight_hh", &[rows, hidden])?;
+    shaped(op, "bias", &[rows])?;
+    let state = shape::map(hidden, |h| h.checked_mul(directions))?;
+    shaped(op, "initial_h", &[batch, state])?;
+    Ok([length, batch, hidden])
 }
-fn gru(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+/// The types of the sequence and of `states` last states.
+fn outputs(op: &OpView<'_>, [length, batch, hidden]: [Dim; 3], states: usize) -> Types {
+    let dtype = op.tensor("x")?.dtype;
+    let steps = if bool(op, "output_sequence")? { length } else { Dim::Known(1) };
+    let mut types = tensor(dtype, [steps, batch, hidden])?;
+    for _ in 0..states {
+        types.extend(tensor(dtype, [batch, hidden])?);
+    }
+    Ok(types)
 }
-fn rnn(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+/// Checks parameters that name activation functions.
+fn activations(op: &OpView<'_>, params: &[&str]) -> Result<(), ParamError> {
+    for param in params {
+        choice(op, param, ACTIVATIONS)?;
+    }
+    Ok(())
+}
+
+fn lstm(op: &OpView<'_>) -> Types {
+    activations(op, &["recurrent_activation", "cell_activation", "activation"])?;
+    let direction = choice(op, "direction", &["forward", "reverse", "bidirectional"])?;
+    let directions = if direction == "bidirectional" { 2 } else { 1 };
+    let [length, batch, hidden] = sizes(op, 4, directions)?;
+    let three = shape::map(hidden, |h| h.checked_mul(3))?;
+    shaped(op, "peephole", &[three])?;
+    let state = shape::map(hidden, |h| h.checked_mul(directions))?;
+    shaped(op, "initial_c", &[batch, state])?;
+    if directions == 2 {
+        let rows = shape::map(hidden, |h| h.checked_mul(4))?;
+        op.tensor("weight_ih_back")?;
+        op.tensor("weight_hh_back")?;
+        shaped(op, "weight_ih_back", &[rows, op.tensor("x")?.shape[2]])?;
+        shaped(op, "weight_hh_back", &[rows, hidden])?;
+        shaped(op, "bias_back", &[rows])?;
+        shaped(op, "peephole_back", &[three])?;
+    }
+    outputs(op, [length, batch, state], 2)
+}
+
+fn gru(op: &OpView<'_>) -> Types {
+    activations(op, &["recurrent_activation", "activation"])?;
+    choice(op, "direction", &["forward", "reverse"])?;
+    let sizes = sizes(op, 3, 1)?;
+    outputs(op, sizes, 1)
+}
+
+fn rnn(op: &OpView<'_>) -> Types {
+    activations(op, &["activation"])?;
+    choice(op, "direction", &["forward", "reverse"])?;
+    let sizes = sizes(op, 1, 1)?;
+    outputs(op, sizes, 1)
 }

@@ -4,8 +4,10 @@ use super::Default::{Bool, Int, Str};
 use super::Opset::IOS17;
 use super::domain::{BOOL, INT32, NUMBER, STRING};
 use super::{OpDef, Opset, Param};
-use crate::types::ValueType;
-use crate::view::{OpView, ParamError};
+use super::infer::{Types, bool, dtype, fixed, int, tensor};
+use crate::shape;
+use crate::types::{DataType, Dim};
+use crate::view::{Given, OpView, ParamError};
 
 const X: Param = Param::value("x", NUMBER);
 const KEEP_DIMS: Param = Param::constant("keep_dims", BOOL).or(Bool(false));
@@ -61,9 +63,31 @@ pub(super) static DEFS: &[OpDef] = &[
     .changes(OUTPUT_DTYPE),
 ];
 
-fn reduce(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+fn reduce(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let rank = x.shape.len();
+    let axes = match op.ints("axes")? {
+        Given::Absent => (0..rank).collect(),
+        given => shape::axes("axes", &fixed("axes", given)?, rank)?,
+    };
+    tensor(x.dtype, reduced(op, &x.shape, &axes)?)
 }
-fn arg_reduce(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn arg_reduce(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let axis = shape::axis("axis", int(op, "axis")?, x.shape.len())?;
+    let dtype = dtype(op, "output_dtype", &[DataType::Int32, DataType::UInt16])?;
+    tensor(dtype, reduced(op, &x.shape, &[axis])?)
+}
+
+fn reduced(op: &OpView<'_>, shape: &[Dim], axes: &[usize]) -> Result<Vec<Dim>, ParamError> {
+    let keep = bool(op, "keep_dims")?;
+    Ok(shape
+        .iter()
+        .enumerate()
+        .filter_map(|(i, &dim)| match axes.contains(&i) {
+            true => keep.then_some(Dim::Known(1)),
+            false => Some(dim),
+        })
+        .collect())
 }

@@ -5,8 +5,10 @@ use super::Opset::{IOS16, IOS17};
 use super::domain::{BOOL, FLOAT, INT32, NUMBER, NUMBER_NARROW, STRING};
 use super::{Domain, OpDef, Param};
 use crate::types::DataType::{Int8, Int16, Int32};
-use crate::types::ValueType;
-use crate::view::{OpView, ParamError};
+use super::infer::{self, Types, bool, int, like_x, positive, ranked, shaped, tensor};
+use crate::shape;
+use crate::types::{DataType::UInt16, Dim};
+use crate::view::{Given, OpView, ParamError};
 
 const K: &[Domain] = &[
     Domain::new("", &[Int32]),
@@ -74,15 +76,67 @@ pub(super) static DEFS: &[OpDef] = &[
     .changes(&[(IOS17, "no `score_threshold`")]),
 ];
 
-fn argsort(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+/// The position of parameter `axis` in `x`.
+fn axis_of_x(op: &OpView<'_>) -> Result<usize, ParamError> {
+    shape::axis("axis", int(op, "axis")?, op.tensor("x")?.shape.len())
 }
-fn topk(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn argsort(op: &OpView<'_>) -> Types {
+    axis_of_x(op)?;
+    tensor(Int32, op.tensor("x")?.shape.clone())
 }
-fn cumsum(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn topk(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    let axis = axis_of_x(op)?;
+    let mut result = x.shape.clone();
+    result[axis] = match op.int("k")? {
+        // All of them.
+        Given::Known(-1) => result[axis],
+        Given::Known(k) => {
+            let k = shape::size("k", k)?;
+            if result[axis].known().is_some_and(|n| k > n) {
+                return Err(ParamError::value(
+                    "k",
+                    format!("{k} is more than dimension {axis} of {x} has"),
+                ));
+            }
+            Dim::Known(k)
+        }
+        _ => Dim::Unknown,
+    };
+    let indices = infer::dtype(op, "output_indices_dtype", &[Int32, UInt16])?;
+    let mut types = tensor(x.dtype, result.clone())?;
+    if bool(op, "return_indices")? {
+        types.extend(tensor(indices, result)?);
+    }
+    Ok(types)
 }
-fn non_maximum_suppression(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn cumsum(op: &OpView<'_>) -> Types {
+    axis_of_x(op)?;
+    like_x(op)
+}
+
+fn non_maximum_suppression(op: &OpView<'_>) -> Types {
+    let boxes = ranked(op, "boxes", 3..=3)?;
+    let scores = ranked(op, "scores", 3..=3)?;
+    let max = Dim::Known(positive(op, "max_boxes")?);
+    let batch = scores.shape[0];
+    let four = Dim::Known(4);
+    // Up to iOS 16 a box is a row; later a column, and nothing counts the
+    // valid ones.
+    if op.is_given("score_threshold") {
+        shaped(op, "boxes", &[batch, scores.shape[1], four])?;
+        let mut types = tensor(boxes.dtype, [batch, max, four])?;
+        types.extend(tensor(scores.dtype, [batch, max, scores.shape[2]])?);
+        types.extend(tensor(Int32, [batch, max])?);
+        types.extend(tensor(Int32, [batch])?);
+        return Ok(types);
+    }
+    shaped(op, "boxes", &[batch, four, scores.shape[2]])?;
+    let mut types = tensor(boxes.dtype, [batch, four, max])?;
+    types.extend(tensor(scores.dtype, [batch, scores.shape[1], max])?);
+    types.extend(tensor(Int32, [batch, max])?);
+    Ok(types)
 }

@@ -4,8 +4,13 @@ use super::Default::{Float, Int, Str};
 use super::Opset::IOS16;
 use super::domain::{ANY, ANY_U, FLOAT, INT32, NUMBER, STRING};
 use super::{Kind, OpDef, Param};
-use crate::types::ValueType;
-use crate::view::{OpView, ParamError};
+use super::infer::{
+    Types, choice, int, like_x, ranked, shape_param, tensor, unknown_sizes,
+};
+use crate::shape;
+use crate::types::{DataType, Dim};
+use crate::view::{Given, OpView, ParamError};
+use half::f16;
 
 pub(super) static DEFS: &[OpDef] = &[
     OpDef::new(
@@ -92,30 +97,115 @@ pub(super) static DEFS: &[OpDef] = &[
     ),
 ];
 
-fn identity(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+fn identity(op: &OpView<'_>) -> Types {
+    match op.ty("x") {
+        Some(ty) => Ok(vec![ty.clone()]),
+        None => Err(ParamError::Missing { param: "x".into() }),
+    }
 }
-fn fill(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+/// The element type of a constant that is `fp32` when it is not given.
+fn value_type(op: &OpView<'_>) -> Result<DataType, ParamError> {
+    Ok(op.opt_tensor("value")?.map_or(DataType::Float32, |t| t.dtype))
 }
-fn fill_like(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn fill(op: &OpView<'_>) -> Types {
+    tensor(value_type(op)?, shape_param(op, "shape")?)
 }
-fn range_1d(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn fill_like(op: &OpView<'_>) -> Types {
+    tensor(value_type(op)?, op.tensor("ref_tensor")?.shape.clone())
 }
-fn one_hot(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn range_1d(op: &OpView<'_>) -> Types {
+    let dtype = op.tensor("start")?.dtype;
+    let [end, start, step] = ["end", "start", "step"].map(|param| op.float(param));
+    let (Given::Known(end), Given::Known(start), Given::Known(step)) = (end?, start?, step?) else {
+        return tensor(dtype, [Dim::Unknown]);
+    };
+    if step == 0.0 || !step.is_finite() {
+        return Err(ParamError::value("step", format!("{step} never reaches the end")));
+    }
+    // In the type's own precision: a float range may end one element earlier
+    // or later otherwise.
+    let count = match dtype {
+        DataType::Float16 => {
+            let distance = f16::from_f64(end) - f16::from_f64(start);
+            (distance / f16::from_f64(step)).to_f64()
+        }
+        DataType::Float32 => f64::from((end as f32 - start as f32) / step as f32),
+        _ => (end - start) / step,
+    };
+    if !count.is_finite() || count.ceil() >= 9e15 {
+        return Err(shape::too_large());
+    }
+    tensor(dtype, [Dim::Known(count.ceil().max(0.0) as u64)])
 }
-fn band_part(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn one_hot(op: &OpView<'_>) -> Types {
+    let indices = op.tensor("indices")?;
+    let axis = shape::axis("axis", int(op, "axis")?, indices.shape.len() + 1)?;
+    let depth = match op.int("one_hot_vector_size")? {
+        Given::Known(n) => Dim::Known(shape::size("one_hot_vector_size", n)?),
+        _ => Dim::Unknown,
+    };
+    let mut result = indices.shape.clone();
+    result.insert(axis, depth);
+    let on = op.opt_tensor("on_value")?.or(op.opt_tensor("off_value")?);
+    tensor(on.map_or(DataType::Int32, |t| t.dtype), result)
 }
-fn shape(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn band_part(op: &OpView<'_>) -> Types {
+    ranked(op, "x", 2..=usize::MAX)?;
+    like_x(op)
 }
-fn non_zero(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn shape(op: &OpView<'_>) -> Types {
+    let rank = op.tensor("x")?.shape.len();
+    tensor(DataType::Int32, [Dim::Known(rank as u64)])
 }
-fn pad(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+
+fn non_zero(op: &OpView<'_>) -> Types {
+    let rank = op.tensor("x")?.shape.len();
+    tensor(DataType::Int32, [Dim::Unknown, Dim::Known(rank as u64)])
+}
+
+fn pad(op: &OpView<'_>) -> Types {
+    let x = op.tensor("x")?;
+    choice(op, "mode", &["constant", "reflect", "replicate"])?;
+    let amounts = match op.ints("pad")? {
+        Given::Known(amounts) => amounts
+            .into_iter()
+            .map(|n| shape::size("pad", n).map(Dim::Known))
+            .collect::<Result<_, _>>()?,
+        _ => unknown_sizes(op, "pad")?,
+    };
+    if amounts == [Dim::Variadic] {
+        return tensor(x.dtype, vec![Dim::Unknown; x.shape.len()]);
+    }
+    let rank = x.shape.len();
+    let first = rank.checked_sub(amounts.len() / 2);
+    let Some(first) = first.filter(|_| amounts.len() % 2 == 0) else {
+        return Err(ParamError::value(
+            "pad",
+            format!(
+                "has {} elements, but must have two a dimension, at most {}",
+                amounts.len(),
+                rank * 2
+            ),
+        ));
+    };
+    let mut result = x.shape.clone();
+    for (dim, pair) in result[first..].iter_mut().zip(amounts.chunks_exact(2)) {
+        *dim = match (*dim, pair[0], pair[1]) {
+            (Dim::Known(n), Dim::Known(before), Dim::Known(after)) => Dim::Known(
+                n.checked_add(before)
+                    .and_then(|n| n.checked_add(after))
+                    .ok_or_else(shape::too_large)?,
+            ),
+            (dim, Dim::Known(0), Dim::Known(0)) => dim,
+            _ => Dim::Unknown,
+        };
+    }
+    tensor(x.dtype, result)
 }

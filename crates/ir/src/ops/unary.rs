@@ -4,8 +4,8 @@ use super::Default::Float;
 use super::Opset::IOS17;
 use super::domain::{ANY_WIDE, BOOL, FLOAT, FLOAT_U, NUMBER, STRING};
 use super::{OpDef, Param};
-use crate::types::ValueType;
-use crate::view::{OpView, ParamError};
+use super::infer::{self, Types, like_x, tensor};
+use crate::view::OpView;
 
 const X: &[Param] = &[Param::value("x", FLOAT)];
 const X_NUMBER: &[Param] = &[Param::value("x", NUMBER)];
@@ -13,31 +13,31 @@ const X_NUMBER: &[Param] = &[Param::value("x", NUMBER)];
 const EPSILON: &str = "`epsilon` may be of another float type than `x`";
 
 pub(super) static DEFS: &[OpDef] = &[
-    OpDef::new("abs", "Absolute value.", X_NUMBER, same),
-    OpDef::new("acos", "Inverse cosine.", X, same),
-    OpDef::new("asin", "Inverse sine.", X, same),
-    OpDef::new("atan", "Inverse tangent.", X, same),
-    OpDef::new("atanh", "Inverse hyperbolic tangent.", X, same),
-    OpDef::new("ceil", "Rounds up.", X, same),
-    OpDef::new("cos", "Cosine.", X, same),
-    OpDef::new("cosh", "Hyperbolic cosine.", X, same),
-    OpDef::new("erf", "Gauss error function.", X, same),
-    OpDef::new("exp", "`e` to the power `x`.", X, same),
-    OpDef::new("exp2", "2 to the power `x`.", X_NUMBER, same),
-    OpDef::new("floor", "Rounds down.", X, same),
-    OpDef::new("round", "Rounds to the nearest integer, halves to even.", X, same),
-    OpDef::new("sign", "-1, 0 or 1.", X_NUMBER, same),
-    OpDef::new("sin", "Sine.", X, same),
-    OpDef::new("sinh", "Hyperbolic sine.", X, same),
-    OpDef::new("sqrt", "Square root.", X, same),
-    OpDef::new("square", "`x * x`.", X_NUMBER, same),
-    OpDef::new("tan", "Tangent.", X, same),
-    OpDef::new("tanh", "Hyperbolic tangent.", X, same),
+    OpDef::new("abs", "Absolute value.", X_NUMBER, like_x),
+    OpDef::new("acos", "Inverse cosine.", X, like_x),
+    OpDef::new("asin", "Inverse sine.", X, like_x),
+    OpDef::new("atan", "Inverse tangent.", X, like_x),
+    OpDef::new("atanh", "Inverse hyperbolic tangent.", X, like_x),
+    OpDef::new("ceil", "Rounds up.", X, like_x),
+    OpDef::new("cos", "Cosine.", X, like_x),
+    OpDef::new("cosh", "Hyperbolic cosine.", X, like_x),
+    OpDef::new("erf", "Gauss error function.", X, like_x),
+    OpDef::new("exp", "`e` to the power `x`.", X, like_x),
+    OpDef::new("exp2", "2 to the power `x`.", X_NUMBER, like_x),
+    OpDef::new("floor", "Rounds down.", X, like_x),
+    OpDef::new("round", "Rounds to the nearest integer, halves to even.", X, like_x),
+    OpDef::new("sign", "-1, 0 or 1.", X_NUMBER, like_x),
+    OpDef::new("sin", "Sine.", X, like_x),
+    OpDef::new("sinh", "Hyperbolic sine.", X, like_x),
+    OpDef::new("sqrt", "Square root.", X, like_x),
+    OpDef::new("square", "`x * x`.", X_NUMBER, like_x),
+    OpDef::new("tan", "Tangent.", X, like_x),
+    OpDef::new("tanh", "Hyperbolic tangent.", X, like_x),
     OpDef::new(
         "logical_not",
         "True where `x` is false.",
         &[Param::value("x", BOOL)],
-        same,
+        like_x,
     ),
     OpDef::new(
         "inverse",
@@ -46,7 +46,7 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::value("x", FLOAT),
             Param::constant("epsilon", FLOAT_U).or(Float(1e-4)),
         ],
-        same,
+        like_x,
     )
     .changes(&[(IOS17, EPSILON)]),
     OpDef::new(
@@ -56,7 +56,7 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::value("x", FLOAT),
             Param::constant("epsilon", FLOAT_U).or(Float(1e-45)),
         ],
-        same,
+        like_x,
     )
     .changes(&[(IOS17, EPSILON)]),
     OpDef::new(
@@ -66,7 +66,7 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::value("x", FLOAT),
             Param::constant("epsilon", FLOAT_U).or(Float(1e-12)),
         ],
-        same,
+        like_x,
     )
     .changes(&[(IOS17, EPSILON)]),
     OpDef::new(
@@ -77,13 +77,13 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::constant("alpha", FLOAT),
             Param::constant("beta", FLOAT),
         ],
-        same,
+        like_x,
     ),
     OpDef::new(
         "threshold",
         "The greater of `x` and `alpha`.",
         &[Param::value("x", NUMBER), Param::constant("alpha", NUMBER)],
-        same,
+        like_x,
     ),
     OpDef::new(
         "cast",
@@ -97,10 +97,7 @@ pub(super) static DEFS: &[OpDef] = &[
     .changes(&[(IOS17, "8 and 16 bit integers, from and to")]),
 ];
 
-fn same(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
-}
-
-fn cast(op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-    super::declared(op)
+fn cast(op: &OpView<'_>) -> Types {
+    let to = infer::dtype(op, "dtype", &[])?;
+    tensor(to, op.tensor("x")?.shape.clone())
 }
