@@ -7,6 +7,8 @@ use std::ops::{Deref, Range};
 use candle_core::{Result, Storage, StorageRef, Tensor, WithDType};
 use rayon::prelude::*;
 
+use crate::error::KernelError;
+
 /// An element that the copies below move.
 pub(crate) trait Element: WithDType + Default + Send + Sync {}
 
@@ -149,6 +151,24 @@ pub(crate) fn contiguous(tensor: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// Zeros for a result of that shape.
+///
+/// # Errors
+/// It has more elements than [`super::MAX_ELEMENTS`].
+pub(crate) fn zeros<T: Element>(dims: &[usize]) -> std::result::Result<Vec<T>, KernelError> {
+    let limit = super::MAX_ELEMENTS;
+    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    // An empty tensor of absurd dimensions is as good as any.
+    let count = if dims.contains(&0) { Some(0) } else { count };
+    match count {
+        Some(n) if n <= limit => Ok(vec![T::default(); n]),
+        _ => Err(KernelError::TooLarge {
+            elements: format!("{dims:?}"),
+            limit,
+        }),
+    }
+}
+
 /// Side of the square tiles of a transposition.
 const TILE: usize = 16;
 
@@ -259,7 +279,7 @@ where
 }
 
 /// Drops dimensions of size 1 and joins neighbours that one stride spans.
-fn merged(dims: &[usize], strides: &[usize]) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn merged(dims: &[usize], strides: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let mut out: (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
     for (&dim, &stride) in dims.iter().zip(strides) {
         if dim == 1 {

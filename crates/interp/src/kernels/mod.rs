@@ -3,6 +3,7 @@
 
 use crate::call::Kernel;
 
+pub(crate) mod gemm;
 pub(crate) mod layout;
 pub(crate) mod simd;
 pub(crate) mod vmath;
@@ -29,4 +30,5 @@ pub(crate) const MAX_ELEMENTS: usize = 1 << 36;
 
 kernels! {
     identity: identity;
+    linear: einsum, linear, matmul;
 }
