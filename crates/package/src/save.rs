@@ -7,9 +7,10 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::manifest::DATA;
 use crate::package::{MANIFEST, Package};
+use crate::publish::{check_output, check_overlap};
 use crate::relative;
 use crate::spec::Spec;
-use crate::write::{Form, Piece, WriteOptions, WritePlan, check_overlap};
+use crate::write::{Form, Piece, WriteOptions, WritePlan};
 
 /// What is to be different in a saved package. Everything else is copied byte
 /// for byte.
@@ -28,9 +29,9 @@ impl Package {
     ///
     /// The extension of `out` chooses the form: `.mlpackage` a folder, `.zip` a
     /// zip of one, `.mlmodel` the bare spec (only for a model without weight
-    /// files). The output is written beside `out`, synced, and then renamed, so
-    /// a crash leaves what was there before or all of the new; after an error
-    /// nothing is left.
+    /// files). The output is written beside `out` and then renamed, so a crash
+    /// leaves what was there before or all of the new (see
+    /// [`WriteOptions::durable`] for power cuts); after an error nothing is left.
     ///
     /// # Errors
     /// [`Error::OutputExists`] without [`WriteOptions::force`],
@@ -46,7 +47,7 @@ impl Package {
         let out = out.as_ref();
         let form = Form::of(out)?;
         check_overlap(self.path(), out)?;
-        crate::write::check_output(out, form, options.force)?;
+        check_output(out, form, options.force)?;
         let spec = changes.spec.as_ref().unwrap_or(self.spec()).bytes().clone();
         if form == Form::Model {
             return self

@@ -1,6 +1,13 @@
 //! Broken and hostile input: an error that names the file and the place, and
 //! nothing written.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "tests fail by panicking and print what they counted"
+)]
+
 mod common;
 
 use std::fs;
@@ -386,7 +393,7 @@ fn outputs() {
     let refuse = |name: &str, force: bool, place: &str| {
         let options = WriteOptions {
             force,
-            progress: None,
+            ..WriteOptions::default()
         };
         let error = package
             .save(Changes::default(), at(name), options)
@@ -450,7 +457,7 @@ fn outputs() {
     let inner = Package::open(at("there.mlpackage/Data/inner.mlpackage")).unwrap();
     let options = WriteOptions {
         force: true,
-        progress: None,
+        ..WriteOptions::default()
     };
     let error = inner
         .save(Changes::default(), at("there.mlpackage"), options)
@@ -490,6 +497,7 @@ fn force_replaces_a_model() {
         let mut progress = |done, total| reports.push((done, total));
         let options = WriteOptions {
             force: true,
+            durable: true,
             progress: Some(&mut progress),
         };
         package.save(Changes::default(), at(name), options).unwrap();

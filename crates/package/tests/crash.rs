@@ -1,5 +1,12 @@
 //! Writing that is interrupted: the old model or the new one, never half.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "tests fail by panicking and print what they counted"
+)]
+
 mod common;
 
 use std::fs;
@@ -23,7 +30,7 @@ fn child_saves() {
     };
     let options = WriteOptions {
         force: true,
-        progress: None,
+        ..WriteOptions::default()
     };
     let saved = Package::open(input)
         .unwrap()
@@ -225,7 +232,7 @@ fn fill_the_disk(scratch: &Path, disk: &Path) {
         let before = tree(disk);
         let options = WriteOptions {
             force,
-            progress: None,
+            ..WriteOptions::default()
         };
         let error = package.save(Changes::default(), &out, options).unwrap_err();
         println!("{error}");
@@ -290,6 +297,7 @@ fn saving_is_quick_to_start_and_reports_its_progress() {
     };
     let options = WriteOptions {
         force: false,
+        durable: true,
         progress: Some(&mut progress),
     };
     package

@@ -1,5 +1,12 @@
 //! Weight files: every fault has its own error, and rewriting loses nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::exit,
+    reason = "tests fail by panicking and print what they counted"
+)]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,210 @@
+//! Putting finished output in its place, so that a crash leaves what was there
+//! before or all of the new.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::error::{Error, Result};
+use crate::write::Form;
+
+/// Writes one file beside `out` and puts it in its place. `write` syncs it.
+pub(crate) fn write_file(
+    out: &Path,
+    replace: bool,
+    write: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<()> {
+    let mut temporary = temporary(0o666)
+        .tempfile_in(folder_of(out))
+        .map_err(Error::io("create a file beside", out))?;
+    write(temporary.as_file_mut())?;
+    let persist = if replace {
+        NamedTempFile::persist
+    } else {
+        NamedTempFile::persist_noclobber
+    };
+    persist(temporary, out)
+        .map(drop)
+        .map_err(|error| Error::io("rename the finished file to", out)(error.error))
+}
+
+/// What unfinished output is called: hidden, beside the target, and telling
+/// what it is if a crash leaves it there.
+pub(crate) fn temporary(mode: u32) -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".milwright-unfinished-");
+    permit(&mut builder, mode);
+    builder
+}
+
+/// Gives output the rights that the user's mask allows, not those of a secret.
+#[cfg(unix)]
+fn permit(builder: &mut tempfile::Builder<'_, '_>, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    builder.permissions(fs::Permissions::from_mode(mode));
+}
+
+#[cfg(not(unix))]
+fn permit(_: &mut tempfile::Builder<'_, '_>, _: u32) {}
+
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Whether the output is there and may be replaced.
+pub(crate) fn check_output(out: &Path, form: Form, force: bool) -> Result<bool> {
+    let Ok(metadata) = fs::symlink_metadata(out) else {
+        return Ok(false);
+    };
+    if !force {
+        return Err(Error::OutputExists {
+            path: out.to_owned(),
+        });
+    }
+    let refuse = |reason| {
+        Err(Error::OutputNotReplaceable {
+            path: out.to_owned(),
+            reason,
+        })
+    };
+    match form {
+        Form::Folder if !metadata.is_dir() => {
+            refuse("it is no folder, and a package folder would take its place; remove it first")
+        }
+        Form::Folder => {
+            let mut entries = fs::read_dir(out).map_err(Error::io("list", out))?;
+            if out.join("Manifest.json").is_file() || entries.next().is_none() {
+                Ok(true)
+            } else {
+                refuse("it is a folder with other things than a package; remove it first")
+            }
+        }
+        Form::Zip | Form::Model if !metadata.is_file() => {
+            refuse("it is no regular file; remove it first")
+        }
+        Form::Zip | Form::Model => Ok(true),
+    }
+}
+
+/// Puts a finished folder in its place; what was there is removed afterwards.
+pub(crate) fn publish_folder(temporary: TempDir, out: &Path, replace: bool) -> Result<()> {
+    let fail = |source| Error::Io {
+        action: "rename the finished folder to",
+        path: out.into(),
+        source,
+    };
+    if !replace {
+        rename_new(temporary.path(), out).map_err(fail)?;
+        let _ = temporary.keep(); // nothing is there any more
+        return Ok(());
+    }
+    if exchange(temporary.path(), out).is_ok() {
+        return temporary
+            .close()
+            .map_err(Error::io("remove the replaced", out));
+    }
+    // Without an atomic exchange: the old one is away only between two renames,
+    // and then still beside the target.
+    let aside = self::temporary(0o777)
+        .tempdir_in(folder_of(out))
+        .map_err(fail)?;
+    let old = aside.path().join("replaced");
+    fs::rename(out, &old).map_err(fail)?;
+    if let Err(error) = fs::rename(temporary.path(), out) {
+        if fs::rename(&old, out).is_err() {
+            let _ = aside.keep(); // never remove the only copy
+        }
+        return Err(fail(error));
+    }
+    let _ = temporary.keep();
+    aside.close().map_err(Error::io("remove the replaced", out))
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn rename_with(from: &Path, to: &Path, flags: rustix::fs::RenameFlags) -> io::Result<()> {
+    use rustix::fs::{CWD, renameat_with};
+    renameat_with(CWD, from, CWD, to, flags).map_err(io::Error::from)
+}
+
+/// Renames where nothing is yet; another process that was faster keeps its file.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    match rename_with(from, to, rustix::fs::RenameFlags::NOREPLACE) {
+        // File systems without this kind of rename.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {}
+        done => return done,
+    }
+    fs::rename(from, to)
+}
+
+/// Exchanges two paths in one step, where the system can.
+fn exchange(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    return rename_with(from, to, rustix::fs::RenameFlags::EXCHANGE);
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    {
+        let _ = (from, to);
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+}
+
+/// Makes the names in a folder, and in those below it, last through a crash.
+pub(crate) fn sync_folders(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                sync_folders(&entry.path())?;
+            }
+        }
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Makes the rename last through a crash. The output is complete without it,
+/// so a system that cannot do this is no error.
+pub(crate) fn sync_parent(out: &Path) {
+    if cfg!(unix)
+        && let Ok(folder) = File::open(folder_of(out))
+    {
+        let _ = folder.sync_all();
+    }
+}
+
+/// Refuses an output that is the input, lies in it, or holds it.
+pub(crate) fn check_overlap(input: &Path, out: &Path) -> Result<()> {
+    let real_input = input.canonicalize().map_err(Error::io("open", input))?;
+    let folder = folder_of(out);
+    let real_folder = folder
+        .canonicalize()
+        .map_err(Error::io("find the output's folder", folder))?;
+    let name = out.file_name().ok_or_else(|| Error::OutputForm {
+        path: out.to_owned(),
+        reason: "it has no file name".to_owned(),
+    })?;
+    let mut places: Vec<PathBuf> = vec![real_folder.join(name)];
+    places.extend(out.canonicalize());
+    for place in places {
+        let relation = if place == real_input {
+            "is"
+        } else if place.starts_with(&real_input) {
+            "lies inside"
+        } else if real_input.starts_with(&place) {
+            "holds"
+        } else {
+            continue;
+        };
+        return Err(Error::OutputOverlapsInput {
+            output: out.to_owned(),
+            input: input.to_owned(),
+            relation,
+        });
+    }
+    Ok(())
+}
