@@ -4,8 +4,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use zip::CompressionMethod;
@@ -94,76 +92,28 @@ pub(crate) struct WritePlan {
     pub(crate) empty_folders: Vec<String>,
 }
 
-/// Counts bytes, reports them, and has them written back to disk meanwhile.
-struct Progress<'a, 'b> {
+/// One writing under way.
+struct Work<'a, 'b> {
     done: u64,
     total: u64,
     report: Option<&'b mut (dyn FnMut(u64, u64) + 'a)>,
     durable: bool,
-    flusher: Option<Flusher>,
 }
 
-impl Progress<'_, '_> {
-    /// A file of `len` bytes is about to be written.
-    fn start(&mut self, file: &File, len: u64) -> io::Result<()> {
-        self.flusher = if self.durable && len > STEP {
-            Some(Flusher::start(file)?)
-        } else {
-            None
-        };
-        Ok(())
-    }
-
+impl Work<'_, '_> {
     fn add(&mut self, bytes: u64) {
         self.done += bytes;
-        if let Some(flusher) = &self.flusher {
-            // Nothing to do when it is still busy with what was there before.
-            let _ = flusher.wake.try_send(());
-        }
         if let Some(report) = &mut self.report {
             report(self.done, self.total);
         }
     }
 
-    /// The file is complete; returns when it is on disk, if it must be.
-    fn finish(&mut self, file: &File) -> io::Result<()> {
-        if let Some(flusher) = self.flusher.take() {
-            flusher.finish()?;
-        }
+    /// A file is complete; returns when it is on disk, if it must be.
+    fn finish(&self, file: &File, shown: &Path) -> Result<()> {
         if self.durable {
-            file.sync_all()
-        } else {
-            Ok(())
+            file.sync_all().map_err(Error::io("write", shown))?;
         }
-    }
-}
-
-/// Writes back to disk what has been written, while more is being written:
-/// with gigabytes, syncing only at the end would double the time.
-struct Flusher {
-    wake: SyncSender<()>,
-    thread: JoinHandle<io::Result<()>>,
-}
-
-impl Flusher {
-    fn start(file: &File) -> io::Result<Flusher> {
-        let file = file.try_clone()?;
-        let (wake, woken) = sync_channel(1);
-        let sync = move || woken.into_iter().try_for_each(|()| file.sync_data());
-        let thread = thread::Builder::new()
-            .name("flusher".to_owned())
-            .spawn(sync)?;
-        Ok(Flusher { wake, thread })
-    }
-
-    /// What it failed with: the system reports a lost write only once, so not
-    /// again to a later sync.
-    fn finish(self) -> io::Result<()> {
-        drop(self.wake);
-        match self.thread.join() {
-            Ok(synced) => synced,
-            Err(_) => Err(io::Error::other("the thread that syncs the file panicked")),
-        }
+        Ok(())
     }
 }
 
@@ -184,30 +134,32 @@ impl WritePlan {
             .map(Piece::len)
             .sum();
         let report = options.progress.as_deref_mut();
-        let mut progress = Progress {
+        let mut work = Work {
             done: 0,
             total,
             report,
             durable: replace || options.durable,
-            flusher: None,
         };
-        match form {
-            Form::Folder => self.write_folder(out, replace, &mut progress),
-            Form::Zip | Form::Model => write_file(out, replace, |file| {
-                let fail = || Error::io("write", out);
-                progress.start(file, total).map_err(fail())?;
+        if form == Form::Folder {
+            self.write_folder(out, replace, &mut work)?;
+        } else {
+            write_file(out, replace, |file| {
                 if form == Form::Zip {
-                    self.write_zip(out, file, &mut progress)?;
+                    self.write_zip(out, file, &mut work)?;
                 } else {
                     let pieces = self.files.iter().flat_map(|(_, pieces)| pieces);
-                    write_pieces(pieces, file, out, &mut progress)?;
+                    write_pieces(pieces, file, out, &mut work)?;
                 }
-                progress.finish(file).map_err(fail())
-            }),
+                work.finish(file, out)
+            })?;
         }
+        if work.durable {
+            sync_parent(out);
+        }
+        Ok(())
     }
 
-    fn write_folder(&self, out: &Path, replace: bool, progress: &mut Progress) -> Result<()> {
+    fn write_folder(&self, out: &Path, replace: bool, work: &mut Work) -> Result<()> {
         let temporary = temporary(0o777)
             .tempdir_in(folder_of(out))
             .map_err(Error::io("create a folder beside", out))?;
@@ -222,26 +174,16 @@ impl WritePlan {
                 fs::create_dir_all(parent).map_err(Error::io("create the folder of", &*shown))?;
             }
             let mut file = File::create_new(&place).map_err(Error::io("create", &*shown))?;
-            let len = pieces.iter().map(Piece::len).sum();
-            progress
-                .start(&file, len)
-                .map_err(Error::io("write", &*shown))?;
-            write_pieces(pieces, &mut file, &shown, progress)?;
-            progress
-                .finish(&file)
-                .map_err(Error::io("write", &*shown))?;
+            write_pieces(pieces, &mut file, &shown, work)?;
+            work.finish(&file, &shown)?;
         }
-        if progress.durable {
+        if work.durable {
             sync_folders(root).map_err(Error::io("write", out))?;
         }
-        publish_folder(temporary, out, replace)?;
-        if progress.durable {
-            sync_parent(out);
-        }
-        Ok(())
+        publish_folder(temporary, out, replace)
     }
 
-    fn write_zip(&self, out: &Path, file: &mut File, progress: &mut Progress) -> Result<()> {
+    fn write_zip(&self, out: &Path, file: &mut File, work: &mut Work) -> Result<()> {
         let stem = out.file_stem().unwrap_or_default().to_string_lossy();
         let top = match stem.strip_suffix(".mlpackage") {
             Some(_) => stem.into_owned(),
@@ -255,7 +197,7 @@ impl WritePlan {
             .last_modified_time(zip::DateTime::default())
             .unix_permissions(0o644)
             .with_alignment(64);
-        let filled = self.fill_zip(&mut zip, &top, stored, out, progress);
+        let filled = self.fill_zip(&mut zip, &top, stored, out, work);
         if let Err(error) = filled {
             // Dropped unfinished, it would write on and complain on its own.
             std::mem::forget(zip);
@@ -271,7 +213,7 @@ impl WritePlan {
         top: &str,
         options: SimpleFileOptions,
         out: &Path,
-        progress: &mut Progress,
+        work: &mut Work,
     ) -> Result<()> {
         for folder in &self.empty_folders {
             let options = options.unix_permissions(0o755);
@@ -283,7 +225,7 @@ impl WritePlan {
             let options = options.large_file(len >= u64::from(u32::MAX));
             zip.start_file(format!("{top}/{path}"), options)
                 .map_err(zip_failed(out))?;
-            write_pieces(pieces, zip, &out.join(path), progress)?;
+            write_pieces(pieces, zip, &out.join(path), work)?;
         }
         Ok(())
     }
@@ -298,13 +240,13 @@ fn write_pieces<'p, W: Write>(
     pieces: impl IntoIterator<Item = &'p Piece>,
     out: &mut W,
     shown: &Path,
-    progress: &mut Progress,
+    work: &mut Work,
 ) -> Result<()> {
     for piece in pieces {
         let source = match piece {
             Piece::Bytes(bytes) => {
                 out.write_all(bytes).map_err(Error::io("write", shown))?;
-                progress.add(bytes.len() as u64);
+                work.add(bytes.len() as u64);
                 continue;
             }
             Piece::Range(source) => source,
@@ -324,7 +266,7 @@ fn write_pieces<'p, W: Write>(
                 });
             }
             at += step;
-            progress.add(step);
+            work.add(step);
         }
     }
     Ok(())
