@@ -1,6 +1,11 @@
 //! Kernels: what each operation computes, on candle CPU tensors. Files mirror
 //! the families of the op table.
 
+mod build;
+mod check;
+mod real;
+mod runs;
+
 use crate::call::Kernel;
 
 pub(crate) mod gemm;
@@ -9,18 +14,28 @@ pub(crate) mod simd;
 pub(crate) mod vmath;
 
 /// A kernel family is a file with functions `fn(&Call) -> Outputs`; one line
-/// here names the operations that it executes.
+/// here names the operations that it executes. `function = "op"` is for an
+/// operation whose name is a word of Rust.
 macro_rules! kernels {
-    ($($family:ident: $($op:ident),+ $(,)?;)*) => {
+    ($($family:ident: $($op:ident $(= $name:literal)?),+ $(,)?;)*) => {
         $(pub(crate) mod $family;)*
 
         /// The kernel of an operation type.
         pub(crate) fn lookup(op_type: &str) -> Option<Kernel> {
             match op_type {
-                $($(stringify!($op) => Some($family::$op),)+)*
+                $($(name!($op $($name)?) => Some($family::$op),)+)*
                 _ => None,
             }
         }
+    };
+}
+
+macro_rules! name {
+    ($op:ident) => {
+        stringify!($op)
+    };
+    ($op:ident $name:literal) => {
+        $name
     };
 }
 
@@ -29,6 +44,31 @@ macro_rules! kernels {
 pub(crate) const MAX_ELEMENTS: usize = 1 << 36;
 
 kernels! {
+    binary: add, sub, mul, real_div, floor_div, modulo = "mod", pow, maximum, minimum, equal,
+        not_equal, less, less_equal, greater, greater_equal, logical_and, logical_or, logical_xor;
+    cast: cast;
+    constexpr: constexpr_affine_dequantize, constexpr_blockwise_shift_scale, constexpr_cast,
+        constexpr_lut_to_dense, constexpr_lut_to_sparse, constexpr_sparse_blockwise_shift_scale,
+        constexpr_sparse_to_dense;
+    gather: gather, gather_along_axis, gather_nd, scatter, scatter_along_axis, scatter_nd;
     identity: identity;
+    join: concat, split, stack, tile;
     linear: einsum, linear, matmul;
+    pad: pad;
+    reduce: cumsum, reduce_argmax, reduce_argmin, reduce_l1_norm, reduce_l2_norm, reduce_log_sum,
+        reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum,
+        reduce_sum_square;
+    resize: resize, resize_bilinear, resize_nearest_neighbor, upsample_bilinear,
+        upsample_nearest_neighbor;
+    select: select;
+    shape: band_part, expand_dims, fill, fill_like, flatten2d, one_hot, range_1d, reshape,
+        reshape_like, reverse, reverse_sequence, shape, squeeze, transpose;
+    slice: slice_by_index, slice_by_size, slice_update;
+    sort: argsort, topk;
+    space: batch_to_space, crop, depth_to_space, pixel_shuffle, pixel_unshuffle, sliding_windows,
+        space_to_batch, space_to_depth;
+    unary: abs, acos, asin, atan, atanh, ceil, clamped_relu, clip, cos, cosh, elu, erf, exp, exp2,
+        floor, inverse, leaky_relu, linear_activation, log, logical_not, prelu, relu, relu6, round,
+        rsqrt, scaled_tanh, sigmoid, sigmoid_hard, sign, silu, sin, sinh, softplus,
+        softplus_parametric, softsign, sqrt, square, tan, tanh, threshold, thresholded_relu;
 }

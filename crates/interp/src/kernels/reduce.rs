@@ -1,0 +1,557 @@
+//! Reductions over axes, arg reductions and cumulative sums.
+//!
+//! Floats are summed in lanes that are emptied into f64 every few hundred
+//! elements, always in the same order: sums are nearly as exact as in f64, and
+//! the same on every machine whatever its number of threads. Integers are
+//! reduced in i64 and wrap around when narrowed, like numpy's; an integer
+//! `reduce_mean`, `reduce_l2_norm` or `reduce_log_*` is computed in f64 and
+//! truncated (coremltools 9.0, `iOS15/reduction.py`).
+
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+
+use super::build::{
+    COSTLY, Element, Source, contiguous, reserve, simd, tensor, unsupported,
+};
+use super::check::{Result, axes as checked_axes, axis as checked_axis, bad, elements, need};
+use crate::call::{Call, Outputs};
+use crate::error::KernelError;
+
+macro_rules! functions {
+    ($($name:ident = $op:ident;)*) => {
+        $(pub(crate) fn $name(call: &Call<'_>) -> Outputs {
+            let axes = call.ints("axes")?;
+            let keep_dims = need("keep_dims", call.bool("keep_dims")?)?;
+            let x = call.tensor("x")?.data;
+            call.one(reduce(Reduction::$op, &x, axes.as_deref(), keep_dims)?)
+        })*
+    };
+}
+
+functions! {
+    reduce_sum = Sum;
+    reduce_mean = Mean;
+    reduce_max = Max;
+    reduce_min = Min;
+    reduce_prod = Prod;
+    reduce_l1_norm = L1Norm;
+    reduce_l2_norm = L2Norm;
+    reduce_log_sum = LogSum;
+    reduce_log_sum_exp = LogSumExp;
+    reduce_sum_square = SumSquare;
+}
+
+pub(crate) fn reduce_argmax(call: &Call<'_>) -> Outputs {
+    index_of_extreme(call, true)
+}
+
+pub(crate) fn reduce_argmin(call: &Call<'_>) -> Outputs {
+    index_of_extreme(call, false)
+}
+
+fn index_of_extreme(call: &Call<'_>, largest: bool) -> Outputs {
+    let axis = need("axis", call.int("axis")?)?;
+    let keep_dims = need("keep_dims", call.bool("keep_dims")?)?;
+    call.one(arg_reduce(largest, &call.tensor("x")?.data, axis, keep_dims)?)
+}
+
+pub(crate) fn cumsum(call: &Call<'_>) -> Outputs {
+    let axis = need("axis", call.int("axis")?)?;
+    let exclusive = need("exclusive", call.bool("exclusive")?)?;
+    let reverse = need("reverse", call.bool("reverse")?)?;
+    call.one(cumulated(&call.tensor("x")?.data, axis, exclusive, reverse)?)
+}
+
+/// What a reduction computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reduction {
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Prod,
+    L1Norm,
+    L2Norm,
+    LogSum,
+    LogSumExp,
+    SumSquare,
+}
+
+/// Independent sums kept while walking a row: enough for two of the widest
+/// vectors.
+const LANES: usize = 32;
+
+/// Elements summed in the element type before they go to the wide sum.
+const SPAN: usize = 32 * LANES;
+
+/// Rows added in the element type before they go to the wide sums.
+const ROWS: usize = 32;
+
+/// Columns that are reduced together.
+const TILE: usize = 512;
+
+/// A number type with what reductions need of it.
+trait Reduce: Element {
+    /// What sums and products are kept in.
+    type Wide: Copy + Send + Sync;
+    const EMPTY: Self::Wide;
+    const UNIT: Self::Wide;
+    fn wide(self) -> Self::Wide;
+    fn plus(a: Self::Wide, b: Self::Wide) -> Self::Wide;
+    fn times(a: Self::Wide, b: Self::Wide) -> Self::Wide;
+    fn narrow(wide: Self::Wide) -> Self;
+    fn as_f64(wide: Self::Wide) -> f64;
+    fn from_float(value: f64) -> Self;
+    fn with(self, other: Self) -> Self;
+    fn magnitude(self) -> Self;
+    fn square(self) -> Self;
+    fn is_nan(self) -> bool;
+    /// Whether many elements can be added in the type itself first.
+    const LANED: bool;
+}
+
+macro_rules! reduce_float {
+    ($($t:ty),*) => { $(impl Reduce for $t {
+        type Wide = f64;
+        const EMPTY: f64 = 0.0;
+        const UNIT: f64 = 1.0;
+        const LANED: bool = true;
+        #[inline(always)]
+        fn wide(self) -> f64 { f64::from(self) }
+        #[inline(always)]
+        fn plus(a: f64, b: f64) -> f64 { a + b }
+        #[inline(always)]
+        fn times(a: f64, b: f64) -> f64 { a * b }
+        #[inline(always)]
+        fn narrow(wide: f64) -> Self { wide as $t }
+        #[inline(always)]
+        fn as_f64(wide: f64) -> f64 { wide }
+        #[inline(always)]
+        fn from_float(value: f64) -> Self { value as $t }
+        #[inline(always)]
+        fn with(self, other: Self) -> Self { self + other }
+        #[inline(always)]
+        fn magnitude(self) -> Self { self.abs() }
+        #[inline(always)]
+        fn square(self) -> Self { self * self }
+        #[inline(always)]
+        fn is_nan(self) -> bool { <$t>::is_nan(self) }
+    })* };
+}
+reduce_float!(f32, f64);
+
+macro_rules! reduce_integer {
+    ($($t:ty),*) => { $(impl Reduce for $t {
+        type Wide = i64;
+        const EMPTY: i64 = 0;
+        const UNIT: i64 = 1;
+        const LANED: bool = false;
+        #[inline(always)]
+        fn wide(self) -> i64 { i64::from(self) }
+        #[inline(always)]
+        fn plus(a: i64, b: i64) -> i64 { a.wrapping_add(b) }
+        #[inline(always)]
+        fn times(a: i64, b: i64) -> i64 { a.wrapping_mul(b) }
+        #[inline(always)]
+        fn narrow(wide: i64) -> Self { wide as $t }
+        #[inline(always)]
+        fn as_f64(wide: i64) -> f64 { wide as f64 }
+        #[inline(always)]
+        fn from_float(value: f64) -> Self { value as $t }
+        #[inline(always)]
+        fn with(self, other: Self) -> Self { self.wrapping_add(other) }
+        #[inline(always)]
+        #[allow(unused_comparisons, reason = "never below zero for the unsigned type")]
+        fn magnitude(self) -> Self { if self < 0 { (0 as $t).wrapping_sub(self) } else { self } }
+        #[inline(always)]
+        fn square(self) -> Self { self.wrapping_mul(self) }
+        #[inline(always)]
+        fn is_nan(self) -> bool { false }
+    })* };
+}
+reduce_integer!(i32, i64, u8);
+
+/// A tensor seen as `[outer, length, inner]`, reduced along `length`.
+struct Plan {
+    x: Tensor,
+    outer: usize,
+    length: usize,
+    inner: usize,
+    dims: Vec<usize>,
+}
+
+impl Plan {
+    /// `trailing`: the reduced axes must come last, so that `inner` is 1.
+    fn new(x: &Tensor, axes: &[usize], keep_dims: bool, trailing: bool) -> Result<Self> {
+        let dims = x.dims();
+        elements("x", dims)?;
+        let reduced = |i: &usize| axes.contains(i);
+        let real: Vec<usize> = (0..dims.len()).filter(|&i| dims[i] != 1).collect();
+        let first = real.iter().position(reduced).unwrap_or(real.len());
+        let last = real.iter().rposition(reduced).map_or(first, |i| i + 1);
+        let together = real[first..last].iter().all(reduced);
+        let product = |of: &[usize]| of.iter().map(|&i| dims[i]).product::<usize>();
+        let out_dims = (0..dims.len())
+            .filter_map(|i| match axes.contains(&i) {
+                true => keep_dims.then_some(1),
+                false => Some(dims[i]),
+            })
+            .collect();
+        let inner = product(&real[last..]);
+        if together && (inner == 1 || !trailing) {
+            return Ok(Self {
+                x: contiguous(x)?,
+                outer: product(&real[..first]),
+                length: product(&real[first..last]),
+                inner,
+                dims: out_dims,
+            });
+        }
+        let kept: Vec<usize> = (0..dims.len()).filter(|i| !reduced(i)).collect();
+        let order: Vec<usize> = kept.iter().chain(axes).copied().collect();
+        Ok(Self {
+            x: contiguous(&x.permute(order)?)?,
+            outer: product(&kept),
+            length: product(axes),
+            inner: 1,
+            dims: out_dims,
+        })
+    }
+
+    /// One value per row of `length` elements; `inner` is 1.
+    fn rows<T: Element, O: Element>(&self, f: impl Fn(&[T]) -> O + Sync) -> Result<Tensor> {
+        let source = Source::open(&self.x);
+        let data = source.contiguous::<T>()?.ok_or_else(not_contiguous)?;
+        let mut out = reserve(self.outer)?;
+        let f = &f;
+        let row = |i: usize| {
+            let row = &data[i * self.length..(i + 1) * self.length];
+            simd(
+                #[inline(always)]
+                || f(row),
+            )
+        };
+        if data.len() < COSTLY || self.outer == 1 {
+            out.extend((0..self.outer).map(row));
+        } else {
+            (0..self.outer)
+                .into_par_iter()
+                .with_min_len((COSTLY / self.length.max(1)).max(1))
+                .map(row)
+                .collect_into_vec(&mut out);
+        }
+        tensor(out, &self.dims)
+    }
+
+    /// One value per column; `f` reduces the columns `from..` of a slab of
+    /// `length` rows into the vector it is given.
+    fn columns<T: Element, O: Element>(
+        &self,
+        f: impl Fn(&[T], std::ops::Range<usize>, &mut Vec<O>) + Sync,
+    ) -> Result<Tensor> {
+        let source = Source::open(&self.x);
+        let data = source.contiguous::<T>()?.ok_or_else(not_contiguous)?;
+        let slab = self.length * self.inner;
+        let tiles = self.inner.div_ceil(TILE);
+        let task = |index: usize| {
+            let (o, tile) = (index / tiles, index % tiles);
+            let from = tile * TILE;
+            let to = (from + TILE).min(self.inner);
+            let mut out = Vec::with_capacity(to - from);
+            simd(
+                #[inline(always)]
+                || f(&data[o * slab..(o + 1) * slab], from..to, &mut out),
+            );
+            out
+        };
+        let tasks = self.outer * tiles;
+        let parts: Vec<Vec<O>> = if data.len() < COSTLY {
+            (0..tasks).map(task).collect()
+        } else {
+            (0..tasks).into_par_iter().map(task).collect()
+        };
+        tensor(parts.concat(), &self.dims)
+    }
+}
+
+fn not_contiguous() -> KernelError {
+    KernelError::Internal("a copy that is not contiguous".to_owned())
+}
+
+/// The sum of `g` over a row.
+#[inline(always)]
+fn row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T) -> T::Wide {
+    let mut total = T::EMPTY;
+    if !T::LANED {
+        return row
+            .iter()
+            .fold(total, |total, &x| T::plus(total, g(x).wide()));
+    }
+    for span in row.chunks(SPAN) {
+        let mut lanes = [T::ZERO; LANES];
+        let whole = span.chunks_exact(LANES);
+        let rest = whole.remainder();
+        for group in whole {
+            for (lane, &x) in lanes.iter_mut().zip(group) {
+                *lane = lane.with(g(x));
+            }
+        }
+        for (lane, &x) in lanes.iter_mut().zip(rest) {
+            *lane = lane.with(g(x));
+        }
+        for lane in lanes {
+            total = T::plus(total, lane.wide());
+        }
+    }
+    total
+}
+
+/// Like [`row_sum`], for rows long enough to share among threads.
+#[inline(always)]
+fn long_row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T + Sync) -> T::Wide {
+    if row.len() < 2 * COSTLY {
+        return row_sum(row, g);
+    }
+    let parts: Vec<T::Wide> = row
+        .par_chunks(COSTLY)
+        .map(|part| simd(|| row_sum(part, &g)))
+        .collect();
+    parts.into_iter().fold(T::EMPTY, T::plus)
+}
+
+/// The extreme of a row; NaN if there is one.
+#[inline(always)]
+fn row_extreme<T: Reduce>(row: &[T], better: impl Fn(T, T) -> bool) -> T {
+    let keep = |best: T, x: T| {
+        if better(x, best) || x.is_nan() { x } else { best }
+    };
+    let Some(&first) = row.first() else {
+        return T::ZERO;
+    };
+    let mut lanes = [first; LANES];
+    let whole = row.chunks_exact(LANES);
+    let rest = whole.remainder();
+    for group in whole {
+        for (lane, &x) in lanes.iter_mut().zip(group) {
+            *lane = keep(*lane, x);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = keep(*lane, x);
+    }
+    lanes.into_iter().fold(first, keep)
+}
+
+fn sums<T: Reduce>(
+    plan: &Plan,
+    g: impl Fn(T) -> T + Sync + Copy,
+    finish: impl Fn(T::Wide) -> T + Sync,
+) -> Result<Tensor> {
+    if plan.inner == 1 {
+        return plan.rows::<T, T>(|row| finish(long_row_sum(row, g)));
+    }
+    plan.columns::<T, T>(
+        #[inline(always)]
+        |slab, columns, out| {
+            let mut totals = [T::EMPTY; TILE];
+            let mut partial = [T::ZERO; TILE];
+            let width = columns.len();
+            for (index, row) in slab.chunks_exact(plan.inner).enumerate() {
+                let row = &row[columns.clone()];
+                if T::LANED {
+                    for (sum, &x) in partial.iter_mut().zip(row) {
+                        *sum = sum.with(g(x));
+                    }
+                    if index % ROWS == ROWS - 1 {
+                        for (total, sum) in totals.iter_mut().zip(&mut partial) {
+                            *total = T::plus(*total, sum.wide());
+                            *sum = T::ZERO;
+                        }
+                    }
+                } else {
+                    for (total, &x) in totals.iter_mut().zip(row) {
+                        *total = T::plus(*total, g(x).wide());
+                    }
+                }
+            }
+            for (total, sum) in totals.iter_mut().zip(&partial) {
+                *total = T::plus(*total, sum.wide());
+            }
+            out.extend(totals[..width].iter().map(|&total| finish(total)));
+        },
+    )
+}
+
+fn extremes<T: Reduce>(plan: &Plan, better: impl Fn(T, T) -> bool + Sync + Copy) -> Result<Tensor> {
+    if plan.inner == 1 {
+        return plan.rows::<T, T>(
+            #[inline(always)]
+            |row| row_extreme(row, better),
+        );
+    }
+    plan.columns::<T, T>(
+        #[inline(always)]
+        |slab, columns, out| {
+            let mut rows = slab.chunks_exact(plan.inner);
+            if let Some(first) = rows.next() {
+                out.extend_from_slice(&first[columns.clone()]);
+            }
+            for row in rows {
+                for (best, &x) in out.iter_mut().zip(&row[columns.clone()]) {
+                    *best = if better(x, *best) || x.is_nan() { x } else { *best };
+                }
+            }
+        },
+    )
+}
+
+/// Reduces `x` over `axes` (all of them if `None`, none if empty).
+///
+/// # Errors
+/// When an axis is out of range or named twice, and for the maximum or minimum
+/// of nothing.
+pub(crate) fn reduce(
+    op: Reduction,
+    x: &Tensor,
+    axes: Option<&[i64]>,
+    keep_dims: bool,
+) -> Result<Tensor> {
+    let axes = match axes {
+        Some(axes) => checked_axes("axes", axes, x.rank())?,
+        None => (0..x.rank()).collect(),
+    };
+    match x.dtype() {
+        DType::F32 => reduce_of::<f32>(op, x, &axes, keep_dims),
+        DType::F64 => reduce_of::<f64>(op, x, &axes, keep_dims),
+        DType::I32 => reduce_of::<i32>(op, x, &axes, keep_dims),
+        DType::I64 => reduce_of::<i64>(op, x, &axes, keep_dims),
+        DType::U8 => reduce_of::<u8>(op, x, &axes, keep_dims),
+        other => Err(unsupported(other)),
+    }
+}
+
+fn reduce_of<T: Reduce>(
+    op: Reduction,
+    x: &Tensor,
+    axes: &[usize],
+    keep_dims: bool,
+) -> Result<Tensor> {
+    let trailing = matches!(op, Reduction::Prod | Reduction::LogSumExp);
+    let plan = Plan::new(x, axes, keep_dims, trailing)?;
+    if plan.length == 0
+        && plan.outer * plan.inner > 0
+        && matches!(op, Reduction::Max | Reduction::Min)
+    {
+        return Err(bad("x", "the extreme of no elements is not defined"));
+    }
+    if plan.outer * plan.inner == 0 {
+        return tensor(Vec::<T>::new(), &plan.dims);
+    }
+    let count = plan.length as f64;
+    match op {
+        Reduction::Sum => sums::<T>(&plan, |x| x, T::narrow),
+        Reduction::Mean => sums::<T>(&plan, |x| x, |sum| T::from_float(T::as_f64(sum) / count)),
+        Reduction::L1Norm => sums::<T>(&plan, T::magnitude, T::narrow),
+        Reduction::SumSquare => sums::<T>(&plan, T::square, T::narrow),
+        Reduction::L2Norm => sums::<T>(&plan, T::square, |sum| {
+            T::from_float(T::as_f64(sum).sqrt())
+        }),
+        Reduction::LogSum => sums::<T>(&plan, |x| x, |sum| T::from_float(T::as_f64(sum).ln())),
+        Reduction::Max => extremes::<T>(&plan, |a, b| a > b),
+        Reduction::Min => extremes::<T>(&plan, |a, b| a < b),
+        Reduction::Prod => plan.rows::<T, T>(|row| {
+            T::narrow(row.iter().fold(T::UNIT, |all, &x| T::times(all, x.wide())))
+        }),
+        Reduction::LogSumExp => plan.rows::<T, T>(|row| {
+            if row.is_empty() {
+                return T::from_float(f64::NEG_INFINITY);
+            }
+            let top = row_extreme(row, |a, b| a > b).to_f64();
+            // An infinite shift would make NaN of infinities.
+            let shift = if top.is_finite() { top } else { 0.0 };
+            let sum: f64 = row.iter().map(|x| (x.to_f64() - shift).exp()).sum();
+            T::from_float(sum.ln() + shift)
+        }),
+    }
+}
+
+/// The index of the largest (`largest`) or smallest element along `axis`, as
+/// int32; the first one among equals, and the first NaN before all.
+///
+/// # Errors
+/// When the axis is out of range or has no elements.
+pub(crate) fn arg_reduce(
+    largest: bool,
+    x: &Tensor,
+    axis: i64,
+    keep_dims: bool,
+) -> Result<Tensor> {
+    let axis = checked_axis("axis", axis, x.rank())?;
+    let plan = Plan::new(x, &[axis], keep_dims, true)?;
+    if plan.length == 0 && plan.outer > 0 {
+        return Err(bad("x", "the index of an extreme of no elements is not defined"));
+    }
+    if plan.outer == 0 {
+        return tensor(Vec::<i32>::new(), &plan.dims);
+    }
+    fn run<T: Reduce>(plan: &Plan, better: impl Fn(T, T) -> bool + Sync) -> Result<Tensor> {
+        plan.rows::<T, i32>(
+            #[inline(always)]
+            |row| {
+                let best = row_extreme(row, &better);
+                let found = if best.is_nan() {
+                    row.iter().position(|x| x.is_nan())
+                } else {
+                    row.iter().position(|&x| x == best)
+                };
+                found.unwrap_or(0) as i32
+            },
+        )
+    }
+    super::build::with_element!(x, T => if largest {
+        run::<T>(&plan, |a, b| a > b)
+    } else {
+        run::<T>(&plan, |a, b| a < b)
+    })
+}
+
+/// Sums of the elements up to each one along `axis`; `exclusive` leaves the
+/// element itself out, `reverse` sums from the end.
+///
+/// # Errors
+/// When the axis is out of range.
+pub(crate) fn cumulated(x: &Tensor, axis: i64, exclusive: bool, reverse: bool) -> Result<Tensor> {
+    let axis = checked_axis("axis", axis, x.rank())?;
+    fn run<T: Reduce>(x: &Tensor, axis: usize, exclusive: bool, reverse: bool) -> Result<Tensor> {
+        let x = contiguous(x)?;
+        let source = Source::open(&x);
+        let data = source.contiguous::<T>()?.ok_or_else(not_contiguous)?;
+        let length = x.dims()[axis];
+        let inner: usize = x.dims()[axis + 1..].iter().product();
+        let mut out = data.to_vec();
+        if out.is_empty() {
+            return tensor(out, x.dims());
+        }
+        let slab = |slab: &mut [T]| {
+            let mut sums = vec![T::EMPTY; inner];
+            for step in 0..length {
+                let at = if reverse { length - 1 - step } else { step } * inner;
+                for (sum, x) in sums.iter_mut().zip(&mut slab[at..at + inner]) {
+                    let next = T::plus(*sum, x.wide());
+                    *x = T::narrow(if exclusive { *sum } else { next });
+                    *sum = next;
+                }
+            }
+        };
+        if out.len() < COSTLY {
+            out.chunks_mut(length * inner).for_each(slab);
+        } else {
+            out.par_chunks_mut(length * inner).for_each(slab);
+        }
+        tensor(out, x.dims())
+    }
+    super::build::with_element!(x, T => run::<T>(x, axis, exclusive, reverse))
+}
+
+#[cfg(test)]
+mod tests;
