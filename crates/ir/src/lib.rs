@@ -8,6 +8,7 @@
 
 pub mod arena;
 mod constant;
+mod diagnostic;
 mod error;
 pub mod features;
 mod model;
@@ -17,6 +18,7 @@ mod save;
 pub mod shape;
 pub mod text;
 mod types;
+mod verify;
 mod view;
 mod wire;
 
@@ -24,9 +26,11 @@ pub use arena::{BlockId, OpId, ValueId};
 pub use constant::{
     BlobData, BlobRef, BlobSource, ConstData, ConstError, Constant, NoBlobs, TensorData,
 };
+pub use diagnostic::{Diagnostic, Location, Severity};
 pub use error::Error;
 pub use model::Model;
 pub use program::{Arg, Attributes, Block, Function, Op, Program, Value, ValueDef};
 pub use save::SaveReport;
 pub use types::{DataType, Dim, ShapeDisplay, TensorType, ValueType};
+pub use verify::verify;
 pub use view::{OpView, ParamError};

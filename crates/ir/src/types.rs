@@ -4,6 +4,8 @@ use std::fmt;
 
 use milwright_package::proto;
 
+use crate::shape;
+
 /// The type of an element, named as in MIL text (`fp16`, `int32`, ...).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DataType {
@@ -371,6 +373,38 @@ impl ValueType {
         match self {
             Self::Tensor(t) => Some(t),
             _ => None,
+        }
+    }
+}
+
+impl ValueType {
+    /// Whether a value can be of both types: what both know is the same.
+    /// Sizes and ranks that one does not know are no difference.
+    pub fn fits(&self, other: &ValueType) -> bool {
+        match (self, other) {
+            (Self::Tensor(a), Self::Tensor(b)) => {
+                a.dtype == b.dtype && shape::merge_shapes(&a.shape, &b.shape).is_some()
+            }
+            (
+                Self::List { element, length },
+                Self::List {
+                    element: other_element,
+                    length: other_length,
+                },
+            ) => element.fits(other_element) && shape::merge(*length, *other_length).is_some(),
+            (Self::Tuple(a), Self::Tuple(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.fits(b))
+            }
+            (
+                Self::Dict { key, value },
+                Self::Dict {
+                    key: other_key,
+                    value: other_value,
+                },
+            ) => key.fits(other_key) && value.fits(other_value),
+            (Self::State(a), Self::State(b)) => a.fits(b),
+            (Self::Missing, _) | (_, Self::Missing) => true,
+            _ => false,
         }
     }
 }
