@@ -1,1 +1,25 @@
-//! (in progress)
+//! Rewrites of ML Programs.
+//!
+//! A [`Pass`] turns a program into another one through a [`Rewriter`], which
+//! logs every change and can stop after a number of them. A [`Pipeline`] is a
+//! list of passes with a text form, such as
+//! `decompose-conv{stride=space-to-depth,taps=concat},dce`; running it verifies
+//! the program before the first pass and after each.
+
+mod docs;
+mod error;
+mod pass;
+mod passes;
+mod pipeline;
+mod replacement;
+mod report;
+mod rewriter;
+
+pub use docs::markdown;
+pub use error::{Error, ParseError};
+pub use pass::{Exactness, OptionDef, Options, Pass};
+pub use passes::{PRESETS, Preset, lookup, passes};
+pub use pipeline::{Pipeline, RunOptions, Step};
+pub use replacement::{Additions, Part, Replacement};
+pub use report::{Added, Left, PassReport, Report, Rewritten, StepReport};
+pub use rewriter::{Change, Rewriter, Site};

@@ -1,0 +1,67 @@
+//! What can go wrong in this crate.
+
+use milwright_ir::ParamError;
+
+/// An error of running passes. Nothing of the program may be written then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The program refuses a change, or a constant cannot be read.
+    #[error(transparent)]
+    Ir(#[from] milwright_ir::Error),
+    /// The program has errors before any pass ran.
+    #[error(
+        "the program has {} error(s) before any pass ran; the first: {}",
+        .findings.len(), .findings.first().map_or("", String::as_str)
+    )]
+    Invalid {
+        /// What the verifier found.
+        findings: Vec<String>,
+    },
+    /// A pass made the program wrong. A bug of this program.
+    #[error(
+        "internal error: pass `{pass}` left {} new error(s) in the program; the first: {}; \
+         please report it",
+        .findings.len(), .findings.first().map_or("", String::as_str)
+    )]
+    Broken {
+        /// The pass.
+        pass: &'static str,
+        /// What the verifier found that was not there before.
+        findings: Vec<String>,
+    },
+    /// An operation that a pass wanted to add is wrong. A bug of this program.
+    #[error("internal error: {location}: cannot add `{op_type}`: {cause}; please report it")]
+    Operation {
+        /// The operation that was being replaced.
+        location: String,
+        /// Type of the one to add.
+        op_type: String,
+        /// Why it is wrong.
+        cause: ParamError,
+    },
+    /// A replacement does not fit the operation it replaces. A bug of this program.
+    #[error("internal error: {location}: {problem}; please report it")]
+    Replacement {
+        /// The operation that was being replaced.
+        location: String,
+        /// Why it does not fit.
+        problem: String,
+    },
+}
+
+/// Why a pipeline text is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("passes, character {column}: {problem}{}", .help.as_ref().map(|h| format!("; {h}")).unwrap_or_default())]
+pub struct ParseError {
+    /// The whole text.
+    pub text: String,
+    /// Byte offset in the text.
+    pub offset: usize,
+    /// Position for people, from 1, in characters.
+    pub column: usize,
+    /// What is wrong.
+    pub problem: String,
+    /// What would be right.
+    pub help: Option<String>,
+}

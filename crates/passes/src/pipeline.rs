@@ -1,0 +1,369 @@
+//! Lists of passes, their text form and how they run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use milwright_ir::{BlobSource, Program};
+
+use crate::error::{Error, ParseError};
+use crate::pass::{Options, Pass};
+use crate::passes::{PRESETS, lookup, passes};
+use crate::report::{Report, StepReport};
+use crate::rewriter::Rewriter;
+
+/// A pass of a pipeline, with its options.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The pass.
+    pub pass: &'static Pass,
+    /// Its options, defaults included.
+    pub options: Options,
+}
+
+/// Passes in the order in which they run.
+#[derive(Clone, Debug, Default)]
+pub struct Pipeline {
+    /// The passes.
+    pub steps: Vec<Step>,
+}
+
+/// How a pipeline runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Stop after that many changes, over all passes. Halving this number
+    /// finds the change that spoils a result.
+    pub fuel: Option<u64>,
+}
+
+impl Pipeline {
+    /// Reads the text form: `pass,pass{option=word,option=word},preset`.
+    /// Blanks may stand between words; the empty text is the empty pipeline.
+    ///
+    /// # Errors
+    /// The text names no pass, option or word of this build, or is no such list.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let mut parser = Parser { text, at: 0 };
+        let mut pipeline = Self::default();
+        parser.blanks();
+        if parser.rest().is_empty() {
+            return Ok(pipeline);
+        }
+        loop {
+            parser.item(&mut pipeline)?;
+            if parser.rest().is_empty() {
+                return Ok(pipeline);
+            }
+            parser.expect(',', "between passes")?;
+        }
+    }
+
+    /// Runs the passes over a program. Weights in files are read from `blobs`.
+    /// After an error the program is in the middle of a change and must not be
+    /// written.
+    ///
+    /// # Errors
+    /// The program is wrong before the first pass, cannot be changed without
+    /// loss, or a pass has a bug.
+    pub fn run(
+        &self,
+        program: &mut Program,
+        blobs: &dyn BlobSource,
+        options: &RunOptions,
+    ) -> Result<Report, Error> {
+        let mut report = Report::default();
+        let mut fuel = options.fuel;
+        let mut known = findings(program, blobs);
+        for step in &self.steps {
+            let mut rewriter = Rewriter::new(program, blobs, step.pass.name, fuel);
+            let result = (step.pass.run)(&mut rewriter, &step.options)?;
+            fuel = rewriter.fuel();
+            let changes = rewriter.into_changes();
+            let after = findings(program, blobs);
+            let new = new_findings(&known, &after);
+            if !new.is_empty() {
+                return Err(Error::Broken {
+                    pass: step.pass.name,
+                    findings: new,
+                });
+            }
+            known = after;
+            report.steps.push(StepReport {
+                pass: step.pass.name,
+                options: step.options.iter().collect(),
+                exactness: step.pass.exactness,
+                changes,
+                result,
+            });
+        }
+        report.out_of_fuel = fuel == Some(0);
+        Ok(report)
+    }
+}
+
+impl fmt::Display for Pipeline {
+    /// The text form, with every option written out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.steps.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(step.pass.name)?;
+            let options: Vec<String> = step
+                .options
+                .iter()
+                .map(|(name, word)| format!("{name}={word}"))
+                .collect();
+            if !options.is_empty() {
+                write!(f, "{{{}}}", options.join(","))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the verifier has against the program.
+fn findings(_program: &Program, _blobs: &dyn BlobSource) -> Vec<String> {
+    Vec::new()
+}
+
+/// Those of `after` that are not in `before`, counting repeats.
+fn new_findings(before: &[String], after: &[String]) -> Vec<String> {
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    for finding in before {
+        *known.entry(finding).or_default() += 1;
+    }
+    let mut new = Vec::new();
+    for finding in after {
+        match known.get_mut(finding.as_str()) {
+            Some(count) if *count > 0 => *count -= 1,
+            _ => new.push(finding.clone()),
+        }
+    }
+    new
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Parser<'t> {
+    fn rest(&self) -> &'t str {
+        &self.text[self.at..]
+    }
+
+    fn blanks(&mut self) {
+        let rest = self.rest();
+        self.at += rest.len() - rest.trim_start().len();
+    }
+
+    /// A word and where it begins; then blanks.
+    fn word(&mut self, what: &str) -> Result<(usize, &'t str), ParseError> {
+        self.blanks();
+        let start = self.at;
+        let rest = self.rest();
+        let end = rest
+            .find(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)))
+            .unwrap_or(rest.len());
+        if end == 0 {
+            let found = match rest.chars().next() {
+                Some(c) => format!("found {c:?}"),
+                None => "the text ends".to_owned(),
+            };
+            return Err(self.error(start, format!("expected {what}, {found}"), None));
+        }
+        self.at += end;
+        self.blanks();
+        Ok((start, &rest[..end]))
+    }
+
+    fn expect(&mut self, wanted: char, place: &str) -> Result<(), ParseError> {
+        if self.rest().starts_with(wanted) {
+            self.at += wanted.len_utf8();
+            self.blanks();
+            return Ok(());
+        }
+        let found = match self.rest().chars().next() {
+            Some(c) => format!("found {c:?}"),
+            None => "the text ends".to_owned(),
+        };
+        Err(self.error(
+            self.at,
+            format!("expected {wanted:?} {place}, {found}"),
+            None,
+        ))
+    }
+
+    fn item(&mut self, pipeline: &mut Pipeline) -> Result<(), ParseError> {
+        let (start, name) = self.word("the name of a pass")?;
+        let Some(pass) = lookup(name) else {
+            let Some(preset) = PRESETS.iter().find(|p| p.name == name) else {
+                let names = passes().iter().map(|p| p.name);
+                let help = suggestion(name, names.chain(PRESETS.iter().map(|p| p.name)));
+                return Err(self.error(
+                    start,
+                    format!("there is no pass or preset {name:?}"),
+                    Some(help),
+                ));
+            };
+            if self.rest().starts_with('{') {
+                return Err(self.error(
+                    self.at,
+                    format!("the preset {name:?} takes no options"),
+                    Some(format!("it stands for {:?}", preset.pipeline)),
+                ));
+            }
+            pipeline
+                .steps
+                .extend(Pipeline::parse(preset.pipeline)?.steps);
+            return Ok(());
+        };
+        let mut options = Options::of(pass);
+        if self.rest().starts_with('{') {
+            self.expect('{', "before options")?;
+            let mut seen: Vec<&str> = Vec::new();
+            while !self.rest().starts_with('}') {
+                if !seen.is_empty() {
+                    self.expect(',', "or '}' after an option")?;
+                }
+                seen.push(self.option(pass, &mut options, &seen)?);
+            }
+            self.expect('}', "after options")?;
+        }
+        pipeline.steps.push(Step { pass, options });
+        Ok(())
+    }
+
+    fn option(
+        &mut self,
+        pass: &'static Pass,
+        options: &mut Options,
+        seen: &[&str],
+    ) -> Result<&'static str, ParseError> {
+        let (start, name) = self.word("the name of an option")?;
+        let Some(option) = pass.options.iter().find(|o| o.name == name) else {
+            let help = match pass.options {
+                [] => "it takes none".to_owned(),
+                all => suggestion(name, all.iter().map(|o| o.name)),
+            };
+            return Err(self.error(
+                start,
+                format!("`{}` has no option {name:?}", pass.name),
+                Some(help),
+            ));
+        };
+        if seen.contains(&option.name) {
+            return Err(self.error(start, format!("option {name:?} is given twice"), None));
+        }
+        self.expect('=', "after the name of an option")?;
+        let (start, word) = self.word("the value of the option")?;
+        let words = || option.values.iter().map(|(word, _)| *word);
+        let Some(word) = words().find(|w| *w == word) else {
+            return Err(self.error(
+                start,
+                format!("option `{}` of `{}` cannot be {word:?}", name, pass.name),
+                Some(suggestion(word, words())),
+            ));
+        };
+        options.set(option.name, word);
+        Ok(option.name)
+    }
+
+    fn error(&self, offset: usize, problem: String, help: Option<String>) -> ParseError {
+        ParseError {
+            text: self.text.to_owned(),
+            offset,
+            column: self.text[..offset].chars().count() + 1,
+            problem,
+            help,
+        }
+    }
+}
+
+/// The name that was most likely meant, or all of them.
+fn suggestion<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> String {
+    let mut names: Vec<&str> = names.collect();
+    let nearest = names
+        .iter()
+        .map(|name| (distance(word, name), *name))
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3);
+    match nearest {
+        Some((_, name)) => format!("did you mean {name:?}?"),
+        None => {
+            names.sort_unstable();
+            format!("there is: {}", names.join(", "))
+        }
+    }
+}
+
+/// Edit distance: characters to insert, remove or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Pipeline::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn text_round_trips() {
+        let text = "decompose-conv{stride=strided-slice,taps=sum},dce";
+        assert_eq!(Pipeline::parse(text).unwrap().to_string(), text);
+        let spaced = " decompose-conv { taps = sum , stride=strided-slice } , dce ";
+        assert_eq!(Pipeline::parse(spaced).unwrap().to_string(), text);
+        let defaults = Pipeline::parse("decompose-conv{}").unwrap().to_string();
+        assert_eq!(
+            defaults,
+            "decompose-conv{stride=space-to-depth,taps=concat}"
+        );
+        assert!(Pipeline::parse(" ").unwrap().steps.is_empty());
+    }
+
+    #[test]
+    fn presets_expand() {
+        for preset in PRESETS {
+            let expanded = Pipeline::parse(preset.name).unwrap().to_string();
+            let written = Pipeline::parse(preset.pipeline).unwrap().to_string();
+            assert_eq!(expanded, written);
+        }
+    }
+
+    #[test]
+    fn errors_say_where_and_what_is_right() {
+        assert_eq!(
+            error("dce,decompse-conv"),
+            "passes, character 5: there is no pass or preset \"decompse-conv\"; did you mean \
+             \"decompose-conv\"?"
+        );
+        assert_eq!(
+            error("decompose-conv{tap=sum}"),
+            "passes, character 16: `decompose-conv` has no option \"tap\"; did you mean \"taps\"?"
+        );
+        assert!(error("decompose-conv{taps=gather}").contains("character 21"));
+        assert!(error("decompose-conv{taps=gather}").contains("concat, sum"));
+        assert!(error("decompose-conv{taps=sum,taps=sum}").contains("given twice"));
+        assert!(error("dce{x=y}").contains("it takes none"));
+        assert!(error("no-conv{taps=sum}").contains("stands for"));
+        assert!(error("dce,").contains("the text ends"));
+        assert!(error("dce dce").contains("expected ',' between passes, found 'd'"));
+        assert!(error("decompose-conv{taps").contains("expected '='"));
+        assert!(error("decompose-conv{taps=sum").contains("or '}'"));
+        assert!(error("é{").contains("character 1"));
+    }
+}

@@ -1,0 +1,272 @@
+//! How passes change a program.
+
+use std::collections::{BTreeMap, HashMap};
+
+use milwright_ir::arena::Id;
+use milwright_ir::{BlobSource, BlockId, OpId, Program, ValueId};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::replacement::Replacement;
+
+/// A change of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The pass that made it.
+    pub pass: &'static str,
+    /// Function and operation.
+    pub location: String,
+    /// What was done.
+    pub what: String,
+}
+
+/// An operation and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Index of the function.
+    pub function: usize,
+    /// The block that lists it.
+    pub block: BlockId,
+    /// The operation.
+    pub op: OpId,
+}
+
+/// Changes a program for a pass: logs every change, and refuses more of them
+/// when the allowed number is used up.
+pub struct Rewriter<'p> {
+    program: &'p mut Program,
+    blobs: &'p dyn BlobSource,
+    pass: &'static str,
+    fuel: Option<u64>,
+    changes: Vec<Change>,
+    names: Names,
+}
+
+impl<'p> Rewriter<'p> {
+    pub(crate) fn new(
+        program: &'p mut Program,
+        blobs: &'p dyn BlobSource,
+        pass: &'static str,
+        fuel: Option<u64>,
+    ) -> Self {
+        let names = Names::of(program);
+        Self {
+            program,
+            blobs,
+            pass,
+            fuel,
+            changes: Vec::new(),
+            names,
+        }
+    }
+
+    /// The program as it is now.
+    pub fn program(&self) -> &Program {
+        self.program
+    }
+
+    /// What resolves weights in files.
+    pub fn blobs(&self) -> &'p dyn BlobSource {
+        self.blobs
+    }
+
+    /// Whether no more changes are allowed. A pass ends then.
+    pub fn is_out_of_fuel(&self) -> bool {
+        self.fuel == Some(0)
+    }
+
+    pub(crate) fn fuel(&self) -> Option<u64> {
+        self.fuel
+    }
+
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    pub(crate) fn program_mut(&mut self) -> &mut Program {
+        self.program
+    }
+
+    pub(crate) fn fresh_name(&mut self, wish: &str) -> String {
+        self.names.fresh(wish)
+    }
+
+    /// Every operation of every function, specialization and nested block, in
+    /// program order.
+    pub fn sites(&self) -> Vec<Site> {
+        let mut found = Vec::new();
+        for (function, f) in self.program.functions.iter().enumerate() {
+            for &(_, body) in &f.specializations {
+                // Positions on a stack, so that nesting cannot exhaust the call stack.
+                let mut stack = vec![(body, 0)];
+                while let Some((block, at)) = stack.pop() {
+                    let Some(&op) = self.program.blocks[block].ops.get(at) else {
+                        continue;
+                    };
+                    stack.push((block, at + 1));
+                    let inner = self.program.ops[op].blocks.iter().rev();
+                    stack.extend(inner.map(|&b| (b, 0)));
+                    found.push(Site {
+                        function,
+                        block,
+                        op,
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    /// Function and operation, for people.
+    pub fn location(&self, site: Site) -> String {
+        let function = self.program.functions.get(site.function);
+        format!(
+            "function `{}`, `{}`",
+            function.map_or("", |f| f.name.as_str()),
+            self.program.describe_op(site.op)
+        )
+    }
+
+    /// Begins to replace an operation by others. Nothing changes before
+    /// [`Replacement::finish`].
+    pub fn replace(&mut self, site: Site) -> Replacement<'_, 'p> {
+        Replacement::new(self, site)
+    }
+
+    /// How often each value is read, by arguments and as a result of a block.
+    pub fn uses(&self) -> Vec<u32> {
+        let program = &*self.program;
+        let mut uses = vec![0u32; program.values.len()];
+        for block in program.live_blocks() {
+            let block = &program.blocks[block];
+            let read = block.ops.iter().flat_map(|&op| program.ops[op].operands());
+            for value in read.chain(block.outputs.iter().copied()) {
+                uses[value.index()] = uses[value.index()].saturating_add(1);
+            }
+        }
+        uses
+    }
+
+    /// As [`Rewriter::remove_unused`], as the end of changes that were logged
+    /// already.
+    pub(crate) fn remove_unused_uncounted(
+        &mut self,
+        may_go: impl FnMut(&Program, OpId) -> bool,
+    ) -> Result<BTreeMap<String, usize>, Error> {
+        let fuel = self.fuel.take();
+        let logged = self.changes.len();
+        let removed = self.remove_unused(may_go);
+        self.changes.truncate(logged);
+        self.fuel = fuel;
+        removed
+    }
+
+    /// Removes operations whose results nothing reads, last ones first, and
+    /// then what only they read. `may_go` says which ones may go at all.
+    /// Returns how many went, by type.
+    ///
+    /// # Errors
+    /// The file's bytes of an enclosing operation hold something that would be
+    /// lost.
+    pub fn remove_unused(
+        &mut self,
+        mut may_go: impl FnMut(&Program, OpId) -> bool,
+    ) -> Result<BTreeMap<String, usize>, Error> {
+        let mut removed = BTreeMap::new();
+        let mut uses = self.uses();
+        // In reverse program order every reader comes before what it reads.
+        for site in self.sites().into_iter().rev() {
+            let op = &self.program.ops[site.op];
+            let used = op.outputs.iter().any(|v| uses[v.index()] > 0);
+            // Without results an operation is there for its effect.
+            if used || op.outputs.is_empty() || !may_go(self.program, site.op) {
+                continue;
+            }
+            let what = format!("removed: nothing uses `{}`", self.describe_outputs(site.op));
+            if !self.log(site, what) {
+                break;
+            }
+            let op = &self.program.ops[site.op];
+            *removed.entry(op.op_type.clone()).or_default() += 1;
+            for value in reads_of(self.program, site.op) {
+                uses[value.index()] = uses[value.index()].saturating_sub(1);
+            }
+            let ops = &mut self.program.block_mut(site.block)?.ops;
+            if let Some(at) = ops.iter().rposition(|&op| op == site.op) {
+                ops.remove(at);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn describe_outputs(&self, op: OpId) -> String {
+        let outputs = self.program.ops[op].outputs.iter();
+        let names: Vec<&str> = outputs
+            .map(|&v| self.program.values[v].name.as_str())
+            .collect();
+        names.join("`, `")
+    }
+
+    /// Logs a change; `false` if it may not be made.
+    pub(crate) fn log(&mut self, site: Site, what: String) -> bool {
+        match &mut self.fuel {
+            Some(0) => return false,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        let location = self.location(site);
+        self.changes.push(Change {
+            pass: self.pass,
+            location,
+            what,
+        });
+        true
+    }
+}
+
+/// Every value that an operation and its nested blocks read.
+fn reads_of(program: &Program, op: OpId) -> Vec<ValueId> {
+    let mut reads: Vec<ValueId> = program.ops[op].operands().collect();
+    let mut blocks = program.ops[op].blocks.clone();
+    while let Some(block) = blocks.pop() {
+        reads.extend(&program.blocks[block].outputs);
+        for &inner in &program.blocks[block].ops {
+            reads.extend(program.ops[inner].operands());
+            blocks.extend(&program.ops[inner].blocks);
+        }
+    }
+    reads
+}
+
+/// The names of a program's values and operations, and the next number to try
+/// behind each.
+#[derive(Default)]
+struct Names {
+    taken: HashMap<String, usize>,
+}
+
+impl Names {
+    fn of(program: &Program) -> Self {
+        let mut names = Self::default();
+        for id in program.values.ids() {
+            names.taken.insert(program.values[id].name.clone(), 0);
+        }
+        for id in program.ops.ids() {
+            if let Some(name) = program.ops[id].name() {
+                names.taken.insert(name.to_owned(), 0);
+            }
+        }
+        names
+    }
+
+    fn fresh(&mut self, wish: &str) -> String {
+        let mut name = wish.to_owned();
+        while let Some(&last) = self.taken.get(&name) {
+            let counter = self.taken.entry(wish.to_owned()).or_default();
+            *counter = last.max(*counter) + 1;
+            name = format!("{wish}_{counter}");
+        }
+        self.taken.insert(name.clone(), 0);
+        name
+    }
+}

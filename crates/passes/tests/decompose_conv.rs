@@ -1,0 +1,254 @@
+//! decompose-conv against a plain evaluator in double precision.
+
+mod support;
+
+use std::path::Path;
+
+use milwright_ir::{DataType, NoBlobs, Program};
+use milwright_passes::{Pipeline, Report, RunOptions};
+use milwright_verify::npz;
+use proptest::prelude::*;
+use support::evaluate::evaluate;
+use support::{Conv, Tensor, check_added};
+
+const CHOICES: [&str; 4] = [
+    "decompose-conv{stride=space-to-depth,taps=concat}",
+    "decompose-conv{stride=space-to-depth,taps=sum}",
+    "decompose-conv{stride=strided-slice,taps=concat}",
+    "decompose-conv{stride=strided-slice,taps=sum}",
+];
+
+fn run(program: &mut Program, text: &str) -> Report {
+    let pipeline = Pipeline::parse(text).unwrap();
+    pipeline
+        .run(program, &NoBlobs, &RunOptions::default())
+        .unwrap()
+}
+
+/// Takes the convolution apart in every way and compares; gives the forms.
+fn compare(conv: &Conv, x: &Tensor, expected: Option<&Tensor>) -> Vec<&'static str> {
+    let original = conv.program();
+    let own = evaluate(&original, x).remove("y").unwrap();
+    let expected = match expected {
+        None => own,
+        Some(given) => {
+            assert_eq!(own.shape, given.shape, "{conv:?}");
+            close(&own, given, conv, "the evaluator itself");
+            given.clone()
+        }
+    };
+    let mut forms = Vec::new();
+    for text in CHOICES {
+        let mut program = original.clone();
+        let report = run(&mut program, text);
+        let left: Vec<_> = report.left().collect();
+        assert!(left.is_empty(), "{text}: {conv:?}: {left:?}");
+        let rewritten = &report.steps[0].result.rewritten[0];
+        forms.push(rewritten.form);
+        let types: Vec<&str> = program
+            .all_ops()
+            .iter()
+            .map(|&o| program.ops[o].op_type.as_str())
+            .collect();
+        assert!(
+            !types.iter().any(|t| t.starts_with("conv")),
+            "{text}: {types:?}"
+        );
+        check_added(&program, |_| true, text.contains("strided-slice"));
+        unused(&mut program, text);
+        let mut found = evaluate(&program, x);
+        let y = found.remove("y").expect("the result keeps its name");
+        close(&y, &expected, conv, text);
+    }
+    forms
+}
+
+/// The pass leaves nothing behind.
+fn unused(program: &mut Program, text: &str) {
+    let report = run(program, "dce");
+    assert_eq!(
+        report.changes(),
+        0,
+        "{text} left {:?}",
+        report.steps[0].changes
+    );
+}
+
+fn close(found: &Tensor, expected: &Tensor, conv: &Conv, text: &str) {
+    assert_eq!(found.shape, expected.shape, "{text}: {conv:?}");
+    let scale = expected.data.iter().fold(1e-6f64, |m, v| m.max(v.abs()));
+    for (f, e) in found.data.iter().zip(&expected.data) {
+        let difference = (f - e).abs() / scale;
+        assert!(difference <= 1e-12, "{text}: {f} for {e}: {conv:?}");
+    }
+}
+
+/// Values on the grid of fp16, so that both precisions hold them.
+fn values(shape: &[usize], seed: u64) -> Tensor {
+    let mut state = seed | 1;
+    let count = shape.iter().product();
+    let mut next = || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        ((state >> 40) as f64 / (1u64 << 23) as f64 - 1.0) * 2.0
+    };
+    let data = (0..count)
+        .map(|_| half::f16::from_f64(next()).to_f64())
+        .collect();
+    Tensor::new(shape.to_vec(), data)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Dense,
+    Grouped(usize),
+    Depthwise(usize),
+}
+
+prop_compose! {
+    fn cases(transposed: bool)(
+        rank in 1usize..=2,
+        kernel in prop::collection::vec(prop_oneof![4 => 1usize..=5, 1 => 6usize..=9], 2),
+        strides in prop::collection::vec(prop_oneof![1 => Just(1usize), 2 => 1usize..=4], 2),
+        dilations in prop::collection::vec(prop_oneof![2 => Just(1usize), 1 => 1usize..=3], 2),
+        extra in prop::collection::vec(0usize..9, 2),
+        kind in prop_oneof![
+            Just(Kind::Dense),
+            (2usize..=3).prop_map(Kind::Grouped),
+            (1usize..=3).prop_map(Kind::Depthwise),
+        ],
+        channels in (1usize..=4, 1usize..=4),
+        pad_type in 0usize..5,
+        pads in prop::collection::vec(0usize..4, 4),
+        more in prop::collection::vec(0usize..4, 2),
+        n in prop_oneof![2 => Just(1usize), 1 => Just(2usize)],
+        fp16 in any::<bool>(),
+        bias in any::<bool>(),
+        unknown_batch in any::<bool>(),
+        seed in any::<u64>(),
+    ) -> (Conv, Tensor) {
+        let (groups, cin, cout) = match kind {
+            Kind::Dense => (1, channels.0, channels.1),
+            Kind::Grouped(g) => (g, channels.0, channels.1),
+            Kind::Depthwise(times) => (channels.0 + 1, 1, times),
+        };
+        let types = match transposed {
+            false => ["valid", "custom", "same", "same_lower", ""],
+            true => ["valid", "custom", "same", "valid", ""],
+        };
+        let pad_type = types[pad_type];
+        let mut x = vec![n, cin * groups];
+        let mut outs = vec![n as i32, (cout * groups) as i32];
+        let mut pads = pads[..2 * rank].to_vec();
+        for i in 0..rank {
+            let reach = (kernel[i] - 1) * dilations[i] + 1;
+            let least = match (transposed, pad_type) {
+                (false, "same" | "same_lower") => 1,
+                (false, "custom") => reach.saturating_sub(pads[2 * i] + pads[2 * i + 1]).max(1),
+                (false, _) => reach,
+                (true, _) => 1,
+            };
+            let size = least + extra[i];
+            x.push(size);
+            let full = (size - 1) * strides[i] + reach;
+            if transposed && pad_type == "custom" {
+                pads[2 * i] = pads[2 * i].min((full - 1) / 2);
+                pads[2 * i + 1] = pads[2 * i + 1].min((full - 1) / 2);
+            }
+            outs.push(match pad_type {
+                "same" => (size * strides[i] - more[i].min(strides[i] - 1)) as i32,
+                _ => (full + more[i].min(strides[i] - 1)) as i32,
+            });
+        }
+        let mut weight = match transposed {
+            false => vec![cout * groups, cin],
+            true => vec![cin * groups, cout],
+        };
+        weight.extend(&kernel[..rank]);
+        let ints = |v: &[usize]| v[..rank].iter().map(|&i| i as i32).collect::<Vec<_>>();
+        let with_output = transposed && pad_type != "custom" && more[0] > 1;
+        let conv = Conv {
+            op: if transposed { "conv_transpose" } else { "conv" },
+            dtype: if fp16 { DataType::Float16 } else { DataType::Float32 },
+            weight: values(&weight, seed),
+            bias: bias.then(|| values(&[cout * groups], seed ^ 77)),
+            strides: Some(ints(&strides)),
+            dilations: Some(ints(&dilations)),
+            groups: Some(groups as i32),
+            pad_type: Some(pad_type.to_owned()).filter(|t| !t.is_empty()),
+            pad: (pad_type == "custom").then(|| pads.iter().map(|&p| p as i32).collect()),
+            output_shape: with_output.then_some(outs),
+            unknown: if unknown_batch && !with_output { vec![0] } else { vec![] },
+            x: x.clone(),
+        };
+        let x = values(&x, seed ^ 991);
+        (conv, x)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn random_convolutions((conv, x) in cases(false)) {
+        compare(&conv, &x, None);
+    }
+
+    #[test]
+    fn random_transposed_convolutions((conv, x) in cases(true)) {
+        compare(&conv, &x, None);
+    }
+}
+
+/// The golden set that torch computed.
+#[test]
+fn goldens() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/goldens");
+    let arrays = npz::load(&folder.join("conv.npz")).unwrap();
+    let text = std::fs::read_to_string(folder.join("conv.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let cases = cases["cases"].as_array().unwrap();
+    let mut forms = std::collections::BTreeMap::new();
+    for case in cases {
+        let array = |key: &serde_json::Value| {
+            let array = arrays.get(key.as_str().unwrap()).unwrap();
+            Tensor::new(array.shape().to_vec(), array.data().to_f64())
+        };
+        let params = &case["params"];
+        let ints = |name: &str| -> Option<Vec<i32>> {
+            let given = params[name].as_array()?;
+            Some(given.iter().map(|v| v.as_i64().unwrap() as i32).collect())
+        };
+        let inputs = &case["inputs"];
+        let x = array(&inputs["x"]);
+        let conv = Conv {
+            op: if case["op"] == "conv" {
+                "conv"
+            } else {
+                "conv_transpose"
+            },
+            x: x.shape.clone(),
+            dtype: DataType::Float32,
+            weight: array(&inputs["weight"]),
+            bias: inputs.get("bias").map(array),
+            strides: ints("strides"),
+            dilations: ints("dilations"),
+            groups: params["groups"].as_i64().map(|g| g as i32),
+            pad_type: params["pad_type"].as_str().map(str::to_owned),
+            pad: ints("pad"),
+            output_shape: ints("output_shape"),
+            unknown: vec![],
+        };
+        let expected = array(&case["outputs"][0]);
+        for form in compare(&conv, &x, Some(&expected)) {
+            *forms.entry(form).or_insert(0) += 1;
+        }
+    }
+    println!(
+        "{} golden cases in {} ways; forms: {forms:?}",
+        cases.len(),
+        CHOICES.len()
+    );
+    assert!(cases.len() > 300 && forms.len() >= 6);
+}
