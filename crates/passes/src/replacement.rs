@@ -126,7 +126,7 @@ impl<'r, 'p> Replacement<'r, 'p> {
         let def = op.def;
         let id = self.rewriter.program_mut().ops.push(op);
         let types = match def {
-            Some(def) => (def.infer)(&OpView::new(
+            Some(def) => def.infer(&OpView::new(
                 self.rewriter.program(),
                 id,
                 self.rewriter.blobs(),
