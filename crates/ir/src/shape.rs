@@ -176,11 +176,12 @@ pub fn divide(what: &str, dim: Dim, by: u64) -> Result<Dim> {
 }
 
 /// The shape that `reshape` makes of `from`: `-1` is what remains, `0` keeps
-/// the size at the same position.
+/// the size at the same position, counted from the end, and is 1 where `from`
+/// has no such dimension. That is the rule of iOS 17; before, `0` was allowed
+/// only when both have the same rank, where it means the same.
 ///
 /// # Errors
-/// The elements do not fit, or `shape` has two `-1`, a `0` beyond the rank of
-/// `from`, or another negative number.
+/// The elements do not fit, or `shape` has two `-1` or another negative number.
 pub fn reshape(from: &[Dim], shape: &[i64]) -> Result<Vec<Dim>> {
     let bad = |problem: String| ParamError::value("shape", problem);
     let mut to = Vec::with_capacity(shape.len());
@@ -191,12 +192,9 @@ pub fn reshape(from: &[Dim], shape: &[i64]) -> Result<Vec<Dim>> {
                 return Err(bad("has more than one -1".into()));
             }
             -1 => Dim::Unknown,
-            0 => *from.get(i).ok_or_else(|| {
-                bad(format!(
-                    "has 0 at position {i}, but the tensor has {} dimensions",
-                    from.len()
-                ))
-            })?,
+            0 => (from.len() + i)
+                .checked_sub(shape.len())
+                .map_or(Dim::Known(1), |kept| from[kept]),
             n => Dim::Known(size("shape", n)?),
         });
     }
@@ -264,10 +262,14 @@ mod tests {
     fn reshaping() {
         let from = [Known(2), Known(6)];
         assert_eq!(reshape(&from, &[-1, 4]).unwrap(), [Known(3), Known(4)]);
-        assert_eq!(reshape(&from, &[0, -1, 1]).unwrap()[1], Known(6));
+        assert_eq!(reshape(&from, &[0, -1]).unwrap(), from);
         assert_eq!(
-            reshape(&[Unknown, Known(6)], &[0, 3, -1]).unwrap(),
-            [Unknown, Known(3), Unknown]
+            reshape(&from, &[1, 0, -1, 0]).unwrap(),
+            [Known(1), Known(1), Known(2), Known(6)]
+        );
+        assert_eq!(
+            reshape(&[Unknown, Known(6)], &[0, -1]).unwrap(),
+            [Unknown, Unknown]
         );
         for bad in [
             &[5][..],

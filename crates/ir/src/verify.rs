@@ -33,7 +33,9 @@ pub fn verify(program: &Program, blobs: &dyn BlobSource) -> Vec<Diagnostic> {
         constant: HashSet::new(),
         seen: HashSet::new(),
         later: HashSet::new(),
+        order: Vec::new(),
         findings: Vec::new(),
+        errors: 0,
     };
     verifier.program();
     verifier.findings
@@ -49,6 +51,8 @@ struct Verifier<'p> {
     scopes: Vec<HashMap<&'p str, ValueId>>,
     /// Values that may be used here.
     defined: HashSet<ValueId>,
+    /// The same, in order of definition.
+    order: Vec<ValueId>,
     /// Values known before the program runs.
     constant: HashSet<ValueId>,
     /// Operations that were found in a block already.
@@ -56,6 +60,8 @@ struct Verifier<'p> {
     /// Names defined anywhere in the function.
     later: HashSet<&'p str>,
     findings: Vec<Diagnostic>,
+    /// How many of the findings are errors.
+    errors: usize,
 }
 
 impl<'p> Verifier<'p> {
@@ -105,10 +111,11 @@ impl<'p> Verifier<'p> {
                 let message = format!("opset {opset:?} is not one that this version knows");
                 let finding =
                     Diagnostic::new(Severity::Warning, "unknown-opset", self.here(), message);
-                self.findings.push(finding);
+                self.push(finding);
             }
             self.scopes = vec![HashMap::new()];
             self.defined.clear();
+            self.order.clear();
             self.constant.clear();
             self.later = self.names_below(*block);
             for (n, &input) in function.inputs.iter().enumerate() {
@@ -123,7 +130,7 @@ impl<'p> Verifier<'p> {
                     self.here(),
                     "the function gives no outputs",
                 );
-                self.findings.push(finding);
+                self.push(finding);
             }
             for &output in outputs {
                 if let ValueType::State(_) = self.program.values[output].ty {
@@ -170,7 +177,7 @@ impl<'p> Verifier<'p> {
         }
         self.scopes.push(HashMap::new());
         // What is defined here is not defined outside.
-        let outside = self.defined.clone();
+        let outside = self.order.len();
         for (n, &input) in block.inputs.iter().enumerate() {
             self.define(input, ValueDef::BlockInput(id, n), self.here());
         }
@@ -185,7 +192,9 @@ impl<'p> Verifier<'p> {
         for &output in &block.outputs {
             self.used(output, self.at_value(output));
         }
-        self.defined = outside;
+        for value in self.order.drain(outside..) {
+            self.defined.remove(&value);
+        }
         self.scopes.pop();
     }
 
@@ -211,7 +220,9 @@ impl<'p> Verifier<'p> {
             let message = format!("type {ty} has more elements than any machine can hold");
             self.error("type-too-large", location, message);
         }
-        self.defined.insert(id);
+        if self.defined.insert(id) {
+            self.order.push(id);
+        }
     }
 
     /// A value is used.
@@ -252,7 +263,11 @@ impl<'p> Verifier<'p> {
     }
 
     fn error(&mut self, code: &'static str, location: Location, message: impl Into<String>) {
-        let finding = Diagnostic::new(Severity::Error, code, location, message);
+        self.push(Diagnostic::new(Severity::Error, code, location, message));
+    }
+
+    fn push(&mut self, finding: Diagnostic) {
+        self.errors += usize::from(finding.is_error());
         self.findings.push(finding);
     }
 

@@ -83,7 +83,7 @@ fn concat(op: &OpView<'_>) -> Types {
                 })?;
                 continue;
             }
-            if interleave && merged.is_none() {
+            if interleave && shape::merge(values[0].shape[i], other).is_none() {
                 return Err(mismatch(format!(
                     "{} and {value} cannot be interleaved: their sizes differ",
                     values[0]

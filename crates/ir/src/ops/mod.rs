@@ -16,8 +16,10 @@ use crate::types::{Dim, ValueType};
 use crate::view::{OpView, ParamError};
 
 pub use crate::view::Given;
+pub use docs::render_docs;
 pub use param::{Default, Domain, Kind, Param, Presence};
 
+mod docs;
 mod domain;
 mod infer;
 mod param;

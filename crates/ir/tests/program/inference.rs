@@ -1,6 +1,6 @@
 //! The types that the op table infers are those that real files declare.
 
-mod common;
+use crate::corpus;
 
 use milwright_ir::{Model, OpView, ValueType};
 
@@ -72,7 +72,7 @@ impl Tally {
 #[test]
 fn inferred_types_are_the_declared_ones_of_real_models() {
     let mut tally = Tally::default();
-    let models = common::models();
+    let models = corpus::models();
     assert!(!models.is_empty());
     for (name, model) in &models {
         tally.model(name, model);
@@ -83,7 +83,7 @@ fn inferred_types_are_the_declared_ones_of_real_models() {
 #[test]
 fn inferred_types_are_the_declared_ones_of_the_conformance_cases() {
     let mut tally = Tally::default();
-    let files = common::conformance(|name, model| tally.model(name, model));
+    let files = corpus::conformance(|name, model| tally.model(name, model));
     tally.finish("conformance", files);
 }
 

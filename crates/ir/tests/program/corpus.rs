@@ -1,19 +1,17 @@
 //! Where the tests find models.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use milwright_ir::Model;
 
 /// The root of the repository.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// The folder of shared models, if it is there.
-pub fn shared() -> Option<PathBuf> {
+pub(crate) fn shared() -> Option<PathBuf> {
     let path = std::env::var_os("MILWRIGHT_SHARED")
         .map_or_else(|| repository().join("../shared"), PathBuf::from);
     if path.is_dir() {
@@ -38,7 +36,7 @@ fn below(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Our fixtures and the shared models: every file that holds an ML Program.
-pub fn models() -> Vec<(String, Model)> {
+pub(crate) fn models() -> Vec<(String, Model)> {
     let mut paths = Vec::new();
     below(&repository().join("fixtures/models"), &mut paths);
     if let Some(shared) = shared() {
@@ -57,7 +55,7 @@ pub fn models() -> Vec<(String, Model)> {
 }
 
 /// Calls `f` on every conformance case; returns how many there are.
-pub fn conformance(mut f: impl FnMut(&str, &Model)) -> usize {
+pub(crate) fn conformance(mut f: impl FnMut(&str, &Model)) -> usize {
     let Some(shared) = shared() else { return 0 };
     let mut zips: Vec<PathBuf> = std::fs::read_dir(shared.join("conformance"))
         .unwrap()
