@@ -1,1 +1,47 @@
-fn main() {}
+//! The `milwright` command.
+//!
+//! Parses arguments, calls the libraries, renders what they return. Exit
+//! status: 0 when everything is fine, 1 when something was found (a mismatch, a
+//! lint error), 2 for wrong usage and failures.
+
+mod commands;
+mod error;
+mod model;
+mod progress;
+mod report;
+mod steps;
+mod table;
+mod terminal;
+mod weights;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::terminal::Terminal;
+
+/// How a command ended, when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Nothing to complain about.
+    Clean,
+    /// There are findings; they have been shown.
+    Findings,
+}
+
+fn main() -> ExitCode {
+    let arguments = commands::Arguments::parse();
+    let mut terminal = Terminal::new();
+    let outcome = arguments
+        .command
+        .run(&mut terminal)
+        .and_then(|outcome| terminal.finish().map(|()| outcome));
+    match outcome {
+        Ok(Outcome::Clean) => ExitCode::SUCCESS,
+        Ok(Outcome::Findings) => ExitCode::from(1),
+        Err(e) => {
+            error::show(&e);
+            ExitCode::from(2)
+        }
+    }
+}

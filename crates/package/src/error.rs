@@ -168,6 +168,13 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// [`WriteOptions::review`](crate::WriteOptions::review) said no.
+    #[error("`{path}` is not written: the finished output was rejected")]
+    Rejected {
+        /// The output.
+        path: PathBuf,
+    },
+
     /// The output lies in the input, is the input, or holds it.
     #[error("the output `{output}` {relation} the input `{input}`; choose another output")]
     OutputOverlapsInput {

@@ -14,12 +14,16 @@ use crate::write::Form;
 pub(crate) fn write_file(
     out: &Path,
     replace: bool,
-    write: impl FnOnce(&mut File) -> Result<()>,
+    write: impl FnOnce(&mut File, &Path) -> Result<()>,
 ) -> Result<()> {
+    // The extension stays, so that the unfinished file can be opened too.
+    let extension = out.extension().unwrap_or_default().to_string_lossy();
     let mut temporary = temporary(0o666)
+        .suffix(&format!(".{extension}"))
         .tempfile_in(folder_of(out))
         .map_err(Error::io("create a file beside", out))?;
-    write(temporary.as_file_mut())?;
+    let path = temporary.path().to_owned();
+    write(temporary.as_file_mut(), &path)?;
     let persist = if replace {
         NamedTempFile::persist
     } else {
@@ -32,7 +36,7 @@ pub(crate) fn write_file(
 
 /// What unfinished output is called: hidden, beside the target, and telling
 /// what it is if a crash leaves it there.
-pub(crate) fn temporary(mode: u32) -> tempfile::Builder<'static, 'static> {
+pub(crate) fn temporary<'s>(mode: u32) -> tempfile::Builder<'static, 's> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".milwright-unfinished-");
     permit(&mut builder, mode);

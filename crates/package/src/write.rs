@@ -57,6 +57,10 @@ pub struct WriteOptions<'a> {
     pub durable: bool,
     /// Is told the bytes written and the bytes to be written, now and then.
     pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
+    /// Looks at the finished output, which can be opened under the path given,
+    /// before it is put in its place. When it returns `false`, the output is
+    /// thrown away and what was there before stays: [`Error::Rejected`].
+    pub review: Option<&'a mut dyn FnMut(&Path) -> bool>,
 }
 
 /// In which form a package is written; the output's extension says which.
@@ -97,6 +101,7 @@ struct Work<'a, 'b> {
     done: u64,
     total: u64,
     report: Option<&'b mut (dyn FnMut(u64, u64) + 'a)>,
+    review: Option<&'b mut (dyn FnMut(&Path) -> bool + 'a)>,
     durable: bool,
 }
 
@@ -114,6 +119,14 @@ impl Work<'_, '_> {
             file.sync_all().map_err(Error::io("write", shown))?;
         }
         Ok(())
+    }
+
+    /// Everything is written at `finished`; whether it may go to `out`.
+    fn accept(&mut self, finished: &Path, out: &Path) -> Result<()> {
+        let accepted = self.review.as_mut().is_none_or(|r| r(finished));
+        accepted.then_some(()).ok_or_else(|| Error::Rejected {
+            path: out.to_owned(),
+        })
     }
 }
 
@@ -133,24 +146,25 @@ impl WritePlan {
             .flat_map(|(_, pieces)| pieces)
             .map(Piece::len)
             .sum();
-        let report = options.progress.as_deref_mut();
         let mut work = Work {
             done: 0,
             total,
-            report,
+            report: options.progress.as_deref_mut(),
+            review: options.review.as_deref_mut(),
             durable: replace || options.durable,
         };
         if form == Form::Folder {
             self.write_folder(out, replace, &mut work)?;
         } else {
-            write_file(out, replace, |file| {
+            write_file(out, replace, |file, finished| {
                 if form == Form::Zip {
                     self.write_zip(out, file, &mut work)?;
                 } else {
                     let pieces = self.files.iter().flat_map(|(_, pieces)| pieces);
                     write_pieces(pieces, file, out, &mut work)?;
                 }
-                work.finish(file, out)
+                work.finish(file, out)?;
+                work.accept(finished, out)
             })?;
         }
         if work.durable {
@@ -180,6 +194,7 @@ impl WritePlan {
         if work.durable {
             sync_folders(root).map_err(Error::io("write", out))?;
         }
+        work.accept(root, out)?;
         publish_folder(temporary, out, replace)
     }
 

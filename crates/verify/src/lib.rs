@@ -24,4 +24,4 @@ pub use array::{Array, DType, Data, NamedArrays};
 pub use compare::{Comparison, check_expected, per_op};
 pub use error::Error;
 pub use random::Random;
-pub use side::{Output, Runner, Subject, to_array};
+pub use side::{Output, Runner, Subject, outputs, to_array};

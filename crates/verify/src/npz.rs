@@ -83,6 +83,17 @@ pub fn load_npy(path: &Path) -> Result<Array, Error> {
     })
 }
 
+/// Whether [`save`] would refuse `path`.
+///
+/// # Errors
+/// [`Error::Exists`] when it is there and `force` is not set.
+pub fn check_target(path: &Path, force: bool) -> Result<(), Error> {
+    if !force && path.symlink_metadata().is_ok() {
+        return Err(Error::Exists(path.to_owned()));
+    }
+    Ok(())
+}
+
 /// Writes an `.npz` beside `path` and renames it there. The bytes depend on
 /// the arrays alone: entries are stored, in order, dated 1980.
 ///
@@ -93,9 +104,7 @@ pub fn save(path: &Path, arrays: &NamedArrays, force: bool) -> Result<(), Error>
         path: path.to_owned(),
         source,
     };
-    if !force && path.symlink_metadata().is_ok() {
-        return Err(Error::Exists(path.to_owned()));
-    }
+    check_target(path, force)?;
     let parent = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),

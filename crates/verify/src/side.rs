@@ -83,6 +83,25 @@ impl<'m> Runner<'m> {
         feed(&self.inputs, arrays, &self.function().name, origin)
     }
 
+    /// Reads every weight now, so that the first step takes no longer than the
+    /// others.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when a weight cannot be read.
+    pub fn load_weights(&mut self) -> Result<(), Error> {
+        let loaded = self.session.load_weights();
+        loaded.map_err(|source| self.failed(source))
+    }
+
+    /// Sets the states to what they are before the first step.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when a state cannot be made.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        let reset = self.session.reset_state();
+        reset.map_err(|source| self.failed(source))
+    }
+
     /// Runs one step; states carry over to the next.
     ///
     /// # Errors
@@ -104,28 +123,17 @@ impl<'m> Runner<'m> {
             .session
             .run_observed(feed, observer)
             .map_err(|source| self.failed(source))?;
-        values
-            .into_iter()
-            .map(|(name, value)| match value {
-                Value::Tensor(t) => Ok(Output {
-                    array: to_array(&t).ok_or(Error::Output {
-                        name: name.clone(),
-                        what: "of a type without arrays",
-                    })?,
-                    name,
-                    dtype: t.dtype,
-                }),
-                Value::Strings(_) => Err(Error::Output { name, what: "text" }),
-                Value::List(_) => Err(Error::Output {
-                    name,
-                    what: "a list",
-                }),
-                Value::State(_) => Err(Error::Output {
-                    name,
-                    what: "a state",
-                }),
-            })
-            .collect()
+        outputs(values)
+    }
+
+    /// Runs one step and nothing else: what [`outputs`] makes of the values is
+    /// what [`Runner::step`] returns. For measuring.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when an operation fails.
+    pub fn forward(&mut self, feed: &Feed) -> Result<Vec<(String, Value)>, Error> {
+        let values = self.session.run(feed);
+        values.map_err(|source| self.failed(source))
     }
 
     /// The states as they are now.
@@ -167,6 +175,35 @@ pub struct Output {
     pub dtype: DataType,
     /// The values. Floats are `float32` whatever is declared, as computed.
     pub array: Array,
+}
+
+/// The arrays of a step's values.
+///
+/// # Errors
+/// [`Error::Output`] when one is no tensor of numbers.
+pub fn outputs(values: Vec<(String, Value)>) -> Result<Vec<Output>, Error> {
+    values
+        .into_iter()
+        .map(|(name, value)| match value {
+            Value::Tensor(t) => Ok(Output {
+                array: to_array(&t).ok_or_else(|| Error::Output {
+                    name: name.clone(),
+                    what: "of a type without arrays",
+                })?,
+                name,
+                dtype: t.dtype,
+            }),
+            Value::Strings(_) => Err(Error::Output { name, what: "text" }),
+            Value::List(_) => Err(Error::Output {
+                name,
+                what: "a list",
+            }),
+            Value::State(_) => Err(Error::Output {
+                name,
+                what: "a state",
+            }),
+        })
+        .collect()
 }
 
 /// Copies a tensor of a running program. Integers get the declared width.

@@ -1,0 +1,284 @@
+//! `milwright verify`: a model against another, or against expected values.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use milwright_interp::Options as RunOptions;
+use milwright_verify::inputs::Feed;
+use milwright_verify::metrics::Tolerance;
+use milwright_verify::report::{Report, SCHEMA};
+use milwright_verify::{Comparison, NamedArrays, Runner, check_expected, npz, per_op};
+
+use crate::Outcome;
+use crate::model::Opened;
+use crate::progress::Progress;
+use crate::report;
+use crate::steps::{InputOptions, PrecisionOption, Steps};
+use crate::terminal::Terminal;
+
+/// Run a model and compare its outputs with another model's or with expected
+/// values.
+///
+/// Exit status 1 when an output differs by more than the tolerance. NaN equals
+/// NaN; a NaN or infinity on one side only is always a difference.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The model to check.
+    model: PathBuf,
+
+    /// A model, or .npz files with expected outputs: one for each step, in
+    /// order.
+    #[arg(long, value_name = "MODEL|FILE.npz", required = true)]
+    against: Vec<PathBuf>,
+
+    #[command(flatten)]
+    inputs: InputOptions,
+
+    #[command(flatten)]
+    tolerance: ToleranceOptions,
+
+    /// Function to run [default: the model's].
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+
+    /// How results are rounded, on both sides.
+    #[arg(long, value_enum, default_value_t)]
+    precision: PrecisionOption,
+
+    /// Against a model: compare every value that both programs name, and show
+    /// the first operation whose output departs.
+    #[arg(long)]
+    per_op: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How large a difference is allowed.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Tolerance")]
+pub(crate) struct ToleranceOptions {
+    /// Allow |out - ref| <= ATOL + RTOL * |ref|, element by element. With
+    /// neither option, 1e-4 of the output's largest magnitude is allowed, and
+    /// integers must be equal.
+    #[arg(long, value_parser = tolerance)]
+    atol: Option<f64>,
+
+    /// See --atol.
+    #[arg(long, value_parser = tolerance)]
+    rtol: Option<f64>,
+}
+
+impl ToleranceOptions {
+    pub(crate) fn get(self) -> Tolerance {
+        Tolerance::from_options(self.atol, self.rtol)
+    }
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if v >= 0.0 && v.is_finite() => Ok(v),
+        _ => Err("it must be a number, 0 or larger".to_owned()),
+    }
+}
+
+pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
+    let opened = Opened::open(&options.model)?;
+    let function = opened.function(options.function.as_deref())?.name.clone();
+    let reference = Reference::read(&options.against)?;
+    if options.per_op && matches!(reference, Reference::Files(_)) {
+        bail!("--per-op compares two models; name a model after --against");
+    }
+    let report = match &reference {
+        Reference::Model(reference) => {
+            let comparison = Models {
+                model: &opened,
+                reference,
+                function: &function,
+                // The reference may name its function differently, if that is
+                // its only one.
+                reference_function: reference.function(Some(&function)).or_else(|e| {
+                    match (&options.function, reference.function(None)) {
+                        (None, Ok(f)) => Ok(f),
+                        _ => Err(e),
+                    }
+                })?.name.as_str(),
+                precision: options.precision,
+                tolerance: options.tolerance.get(),
+            };
+            comparison.run(&options.inputs, options.per_op)?
+        }
+        Reference::Files(files) => {
+            let mut runner = Runner::new(
+                opened.subject(&function)?,
+                run_options(options.precision, options.inputs.inputs.len()),
+            )?;
+            let steps = options.inputs.load(&runner)?;
+            against_files(&mut runner, &steps, files, &options)?
+        }
+    };
+    if options.json {
+        out.json(&report)?;
+    } else {
+        report::show(&report, out)?;
+    }
+    Ok(if report.ok {
+        Outcome::Clean
+    } else {
+        Outcome::Findings
+    })
+}
+
+enum Reference {
+    Model(Box<Opened>),
+    Files(Vec<(String, NamedArrays)>),
+}
+
+impl Reference {
+    fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
+        let is_arrays = |p: &Path| {
+            p.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))
+        };
+        match paths {
+            [one] if !is_arrays(one) => Ok(Reference::Model(Box::new(Opened::open(one)?))),
+            all if all.iter().all(|p| is_arrays(p)) => {
+                let read = |p: &PathBuf| Ok((p.display().to_string(), npz::load(p)?));
+                Ok(Reference::Files(
+                    all.iter().map(read).collect::<anyhow::Result<_>>()?,
+                ))
+            }
+            _ => bail!("--against takes one model, or .npz files, one for each step"),
+        }
+    }
+}
+
+/// Weights are kept between steps only if there are several.
+fn run_options(precision: PrecisionOption, steps: usize) -> RunOptions {
+    RunOptions {
+        precision: precision.into(),
+        keep_weights: steps > 1,
+        ..RunOptions::default()
+    }
+}
+
+fn against_files(
+    runner: &mut Runner<'_>,
+    steps: &Steps,
+    files: &[(String, NamedArrays)],
+    options: &Options,
+) -> anyhow::Result<Report> {
+    if steps.steps.len() != files.len() {
+        bail!(
+            "there are {} steps of inputs and {} files of expected values; give one --inputs and one --against for each step",
+            steps.steps.len(),
+            files.len()
+        );
+    }
+    if let Some(seed) = steps.seed {
+        bail!(
+            "expected values need the inputs that they belong to, but some would be random (--seed {seed}); give all with --inputs or --input"
+        );
+    }
+    let function = runner.function().name.clone();
+    for (origin, expected) in files {
+        check_expected(
+            runner.output_names().into_iter(),
+            expected,
+            &function,
+            origin,
+        )?;
+    }
+    let feeds: Vec<Feed> = steps
+        .steps
+        .iter()
+        .map(|s| s.feed(runner))
+        .collect::<Result<_, _>>()?;
+    let tolerance = options.tolerance.get();
+    let mut comparison = Comparison::new(tolerance);
+    let progress = Progress::new("running", feeds.len());
+    for (step, (feed, (origin, expected))) in feeds.iter().zip(files).enumerate() {
+        let outputs = runner.step(feed)?;
+        comparison.add_arrays(step, &outputs, expected, &function, origin)?;
+        progress.step();
+    }
+    drop(progress);
+    let (outputs, not_compared) = comparison.finish();
+    Ok(Report {
+        schema: SCHEMA,
+        ok: outputs.iter().all(|o| o.ok),
+        model: runner.subject().name.to_owned(),
+        against: files.iter().map(|(origin, _)| origin.clone()).collect(),
+        function,
+        precision: options.precision.name(),
+        steps: feeds.len(),
+        seed: None,
+        tolerance,
+        outputs,
+        not_compared,
+        per_op: None,
+    })
+}
+
+/// Two models to be compared.
+pub(crate) struct Models<'a> {
+    pub(crate) model: &'a Opened,
+    pub(crate) reference: &'a Opened,
+    pub(crate) function: &'a str,
+    pub(crate) reference_function: &'a str,
+    pub(crate) precision: PrecisionOption,
+    pub(crate) tolerance: Tolerance,
+}
+
+impl Models<'_> {
+    /// Runs both on the same inputs. Random ones fit the reference.
+    pub(crate) fn run(&self, inputs: &InputOptions, by_op: bool) -> anyhow::Result<Report> {
+        let several = inputs.inputs.len().max(if by_op { 2 } else { inputs.count() });
+        let options = run_options(self.precision, several);
+        let mut reference =
+            Runner::new(self.reference.subject(self.reference_function)?, options)?;
+        let steps = inputs.load(&reference)?;
+        let mut model = Runner::new(self.model.subject(self.function)?, options)?;
+        let feeds: Vec<(Feed, Feed)> = steps
+            .steps
+            .iter()
+            .map(|s| Ok((s.feed(&model)?, s.feed(&reference)?)))
+            .collect::<Result<_, milwright_verify::Error>>()?;
+        let per_op = if by_op {
+            let _progress = Progress::new("comparing every value", 1);
+            let found = per_op(&mut model, &mut reference, &feeds, self.tolerance)?;
+            // The outputs are compared from the same start.
+            model = Runner::new(self.model.subject(self.function)?, options)?;
+            reference = Runner::new(self.reference.subject(self.reference_function)?, options)?;
+            Some(found)
+        } else {
+            None
+        };
+        let mut comparison = Comparison::new(self.tolerance);
+        let progress = Progress::new("running both", 2 * feeds.len());
+        for (step, (feed, reference_feed)) in feeds.iter().enumerate() {
+            let expected = reference.step(reference_feed)?;
+            progress.step();
+            let outputs = model.step(feed)?;
+            progress.step();
+            comparison.add_models(step, &outputs, &expected);
+        }
+        drop(progress);
+        let (outputs, not_compared) = comparison.finish();
+        let departs = per_op.as_ref().is_some_and(|p| p.first.is_some());
+        Ok(Report {
+            schema: SCHEMA,
+            ok: outputs.iter().all(|o| o.ok) && !departs,
+            model: self.model.name().to_owned(),
+            against: vec![self.reference.name().to_owned()],
+            function: self.function.to_owned(),
+            precision: self.precision.name(),
+            steps: feeds.len(),
+            seed: steps.seed,
+            tolerance: self.tolerance,
+            outputs,
+            not_compared,
+            per_op,
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! Options that say what a model is run with, and the values they stand for.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use milwright_interp::Precision;
+use milwright_verify::inputs::{self, Feed, Ranges};
+use milwright_verify::{NamedArrays, Runner, npz};
+
+/// Where the inputs come from.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Inputs")]
+pub(crate) struct InputOptions {
+    /// An .npz with the inputs of a step, by name. Several are consecutive
+    /// steps on one state.
+    #[arg(long, value_name = "FILE.npz")]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// One input of every step, from an .npy file.
+    #[arg(long, value_name = "NAME=FILE.npy")]
+    input: Vec<String>,
+
+    /// Seed of random inputs [default: 0]. They are used when neither --inputs
+    /// nor --input is given; together with those, --seed makes only what is
+    /// missing.
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Interval of random values, for all inputs or for one.
+    #[arg(long, value_name = "[NAME=]LOW,HIGH", allow_hyphen_values = true)]
+    range: Vec<String>,
+
+    /// Number of steps with random inputs [default: 1].
+    #[arg(long, value_name = "N", conflicts_with = "inputs")]
+    steps: Option<usize>,
+}
+
+/// How numbers are rounded.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub(crate) enum PrecisionOption {
+    /// All float arithmetic in single precision, over the stored weights.
+    #[default]
+    Fp32,
+    /// Results rounded to the type that the program declares, after every
+    /// operation.
+    Native,
+}
+
+impl PrecisionOption {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            PrecisionOption::Fp32 => "fp32",
+            PrecisionOption::Native => "native",
+        }
+    }
+}
+
+impl From<PrecisionOption> for Precision {
+    fn from(option: PrecisionOption) -> Self {
+        match option {
+            PrecisionOption::Fp32 => Precision::Fp32,
+            PrecisionOption::Native => Precision::Native,
+        }
+    }
+}
+
+/// The inputs of one step.
+pub(crate) struct Step {
+    arrays: NamedArrays,
+    /// Where they come from, for messages.
+    origin: String,
+}
+
+/// The inputs of all steps.
+pub(crate) struct Steps {
+    pub(crate) steps: Vec<Step>,
+    /// The seed, when some are random.
+    pub(crate) seed: Option<u64>,
+}
+
+impl Step {
+    /// The values as that model takes them.
+    pub(crate) fn feed(&self, runner: &Runner<'_>) -> Result<Feed, milwright_verify::Error> {
+        runner.feed(&self.arrays, &self.origin)
+    }
+}
+
+impl InputOptions {
+    /// How many steps there are.
+    pub(crate) fn count(&self) -> usize {
+        self.inputs.len().max(self.steps.unwrap_or(1))
+    }
+
+    /// The same without what belongs to one function.
+    pub(crate) fn random_only(&self) -> InputOptions {
+        InputOptions {
+            inputs: Vec::new(),
+            input: Vec::new(),
+            seed: self.seed,
+            range: Vec::new(),
+            steps: self.steps,
+        }
+    }
+
+    /// Reads or makes the inputs for a model.
+    pub(crate) fn load(&self, runner: &Runner<'_>) -> anyhow::Result<Steps> {
+        let mut ranges = Ranges::default();
+        for text in &self.range {
+            ranges
+                .add(text)
+                .map_err(|problem| anyhow::anyhow!("--range: {problem}"))?;
+        }
+        ranges.check(runner.inputs(), &runner.function().name)?;
+        let single = self.single()?;
+        let given = !self.inputs.is_empty() || !single.is_empty();
+        let seed = match self.seed {
+            Some(seed) => Some(seed),
+            None if given => None,
+            None => Some(0),
+        };
+        if seed.is_none() && !self.range.is_empty() {
+            bail!(
+                "--range is for random inputs, and all inputs are given; add --seed to make those that are missing"
+            );
+        }
+        let count = self.count();
+        if count == 0 {
+            bail!("--steps must be at least 1");
+        }
+        let mut steps = Steps {
+            steps: Vec::with_capacity(count),
+            seed: None,
+        };
+        for number in 0..count {
+            let mut arrays = single.clone();
+            let mut origins = Vec::new();
+            if !single.is_empty() {
+                origins.push("--input".to_owned());
+            }
+            if let Some(path) = self.inputs.get(number) {
+                for (name, array) in npz::load(path)?.iter() {
+                    // What --input gives comes before what a file gives.
+                    arrays.insert(name, array.clone());
+                }
+                origins.insert(0, path.display().to_string());
+            }
+            if let Some(seed) = seed {
+                let subject = runner.subject();
+                let random = inputs::random(
+                    subject.program,
+                    subject.blobs,
+                    runner.function(),
+                    runner.inputs(),
+                    &ranges,
+                    seed,
+                    number,
+                )?;
+                let mut used = false;
+                for (name, array) in random.iter() {
+                    used |= arrays.insert(name, array.clone());
+                }
+                if used {
+                    steps.seed = Some(seed);
+                    origins.push(format!("--seed {seed}"));
+                }
+            }
+            steps.steps.push(Step {
+                arrays,
+                origin: origins.join(" with "),
+            });
+        }
+        Ok(steps)
+    }
+
+    fn single(&self) -> anyhow::Result<NamedArrays> {
+        let mut arrays = NamedArrays::new();
+        for text in &self.input {
+            // A path may hold `=`, a feature name cannot.
+            let (name, path) = text
+                .split_once('=')
+                .with_context(|| format!("--input {text}: write it as NAME=FILE.npy"))?;
+            if !arrays.insert(name, npz::load_npy(path.as_ref())?) {
+                bail!("--input gives `{name}` twice");
+            }
+        }
+        Ok(arrays)
+    }
+}
