@@ -11,6 +11,15 @@ use serde::Serialize;
 /// weight file.
 const MIN_IMMEDIATE: u64 = 10;
 
+/// Weights in single precision take up to twice their size in the file; above
+/// this many bytes they are read again in each step.
+const KEEP_BELOW: u64 = 2 << 30;
+
+/// Whether a session may keep all weights in memory between steps.
+pub(crate) fn fit_in_memory(program: &Program) -> bool {
+    of(program, 0).bytes <= KEEP_BELOW
+}
+
 /// The weights of a program.
 #[derive(Debug, Serialize)]
 pub(crate) struct Weights {

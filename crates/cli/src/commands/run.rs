@@ -16,6 +16,7 @@ use crate::report::number;
 use crate::steps::{InputOptions, PrecisionOption};
 use crate::table::Table;
 use crate::terminal::Terminal;
+use crate::weights;
 
 /// Execute a model and save its outputs.
 ///
@@ -94,6 +95,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let function = opened.function(options.function.as_deref())?.name.clone();
     let run_options = RunOptions {
         precision: options.precision.into(),
+        keep_weights: weights::fit_in_memory(opened.model.program()),
         ..RunOptions::default()
     };
     let mut runner = Runner::new(opened.subject(&function)?, run_options)?;

@@ -15,6 +15,7 @@ use crate::progress::Progress;
 use crate::report;
 use crate::steps::{InputOptions, PrecisionOption, Steps};
 use crate::terminal::Terminal;
+use crate::weights;
 
 /// Run a model and compare its outputs with another model's or with expected
 /// values.
@@ -112,7 +113,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         Reference::Files(files) => {
             let mut runner = Runner::new(
                 opened.subject(&function)?,
-                run_options(options.precision, options.inputs.inputs.len()),
+                run_options(&opened, options.precision, options.inputs.inputs.len()),
             )?;
             let steps = options.inputs.load(&runner)?;
             against_files(&mut runner, &steps, files, &options)?
@@ -154,10 +155,10 @@ impl Reference {
 }
 
 /// Weights are kept between steps only if there are several.
-fn run_options(precision: PrecisionOption, steps: usize) -> RunOptions {
+fn run_options(opened: &Opened, precision: PrecisionOption, steps: usize) -> RunOptions {
     RunOptions {
         precision: precision.into(),
-        keep_weights: steps > 1,
+        keep_weights: steps > 1 && weights::fit_in_memory(opened.model.program()),
         ..RunOptions::default()
     }
 }
@@ -234,7 +235,7 @@ impl Models<'_> {
     /// Runs both on the same inputs. Random ones fit the reference.
     pub(crate) fn run(&self, inputs: &InputOptions, by_op: bool) -> anyhow::Result<Report> {
         let several = inputs.inputs.len().max(if by_op { 2 } else { inputs.count() });
-        let options = run_options(self.precision, several);
+        let options = run_options(self.reference, self.precision, several);
         let mut reference =
             Runner::new(self.reference.subject(self.reference_function)?, options)?;
         let steps = inputs.load(&reference)?;

@@ -1,0 +1,131 @@
+//! What the tests of the binary share.
+#![allow(dead_code, reason = "no test file uses all of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs the binary.
+pub fn milwright(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_milwright"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// Runs the binary and requires an exit status; returns standard output.
+pub fn expect(status: i32, args: &[&str]) -> String {
+    let output = milwright(args);
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "milwright {}\nstandard output:\n{out}\nstandard error:\n{}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    out
+}
+
+/// Runs the binary, requires exit status 2 and an error message that holds all
+/// `words`, and returns the message.
+pub fn refused(args: &[&str], words: &[&str]) -> String {
+    let output = milwright(args);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{args:?}\n{message}");
+    assert!(message.starts_with("error: "), "{args:?}\n{message}");
+    assert!(!message.contains("panicked"), "{message}");
+    for word in words {
+        assert!(message.contains(word), "no {word:?} in:\n{message}");
+    }
+    message
+}
+
+/// Runs the binary with `--json` and parses what it prints.
+pub fn json(status: i32, args: &[&str]) -> serde_json::Value {
+    let mut args = args.to_vec();
+    args.push("--json");
+    serde_json::from_str(&expect(status, &args)).unwrap()
+}
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A path below `fixtures/models`.
+pub fn fixture(path: &str) -> String {
+    let path = root().join("fixtures/models").join(path);
+    assert!(path.exists(), "{} is missing", path.display());
+    path.to_str().unwrap().to_owned()
+}
+
+/// The folder of shared material, when it is there. Says so when it is not.
+pub fn shared() -> Option<PathBuf> {
+    let path = std::env::var_os("MILWRIGHT_SHARED")
+        .map_or_else(|| root().join("../shared"), PathBuf::from)
+        .join("models");
+    if path.is_dir() {
+        Some(path)
+    } else {
+        println!("skipped: {} is not there", path.display());
+        None
+    }
+}
+
+/// Every package below a folder, in a fixed order.
+pub fn packages(below: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![below.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "mlpackage") {
+                found.push(path);
+            } else if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every file below a folder: path within it and content.
+pub fn files(below: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![below.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let within = path.strip_prefix(below).unwrap().to_owned();
+                found.push((within, std::fs::read(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The files `PREFIX.0.npz`, `PREFIX.1.npz` and so on of a folder.
+pub fn steps(folder: &Path, prefix: &str) -> Vec<String> {
+    (0..)
+        .map(|n| folder.join(format!("{prefix}.{n}.npz")))
+        .take_while(|p| p.exists())
+        .map(|p| p.to_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Copies a folder.
+pub fn copy(from: &Path, to: &Path) {
+    for (within, bytes) in files(from) {
+        let target = to.join(within);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, bytes).unwrap();
+    }
+}
+
+pub fn str(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
