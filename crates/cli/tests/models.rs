@@ -23,12 +23,16 @@ impl Case {
         let (inputs, expected) = match function {
             None => (steps(folder, "inputs"), steps(folder, "expected")),
             Some(name) => {
-                let of = |prefix: &str| str(&folder.join(format!("{prefix}.{name}.npz"))).to_owned();
+                let of =
+                    |prefix: &str| str(&folder.join(format!("{prefix}.{name}.npz"))).to_owned();
                 (vec![of("inputs")], vec![of("expected")])
             }
         };
         let model = folder.join(model);
-        assert!(!inputs.is_empty() && inputs.len() == expected.len(), "{model:?}");
+        assert!(
+            !inputs.is_empty() && inputs.len() == expected.len(),
+            "{model:?}"
+        );
         Case {
             model,
             function,
@@ -135,8 +139,18 @@ fn fixtures_give_their_expected_outputs() {
         ("compressed/sparse-lut", "model.mlpackage", None, 5e-3),
         ("compressed/sparse-quantised", "model.mlpackage", None, 5e-3),
         ("control/cond", "model.mlpackage", None, 1e-5),
-        ("control/multifunction", "model.mlpackage", Some("encode"), 1e-5),
-        ("control/multifunction", "model.mlpackage", Some("step"), 1e-5),
+        (
+            "control/multifunction",
+            "model.mlpackage",
+            Some("encode"),
+            1e-5,
+        ),
+        (
+            "control/multifunction",
+            "model.mlpackage",
+            Some("step"),
+            1e-5,
+        ),
         ("control/types", "model.mlpackage", None, 1e-5),
     ];
     for (folder, model, function, atol) in table {
@@ -160,11 +174,26 @@ fn shared_models_give_their_expected_outputs() {
         ("embedder", "fp32.mlpackage", None, 1e-6),
         ("embedder", "fp16.mlpackage", None, 1e-3),
         ("edge-cases/cond", "model.mlpackage", None, 2e-2),
-        ("edge-cases/enumerated_shapes", "model.mlpackage", None, 2e-2),
+        (
+            "edge-cases/enumerated_shapes",
+            "model.mlpackage",
+            None,
+            2e-2,
+        ),
         ("edge-cases/image_early_exit", "model.mlpackage", None, 2e-2),
         ("edge-cases/kv_state", "model.mlpackage", None, 2e-2),
-        ("edge-cases/multifunction", "model.mlpackage", Some("decode"), 2e-2),
-        ("edge-cases/multifunction", "model.mlpackage", Some("prefill"), 2e-2),
+        (
+            "edge-cases/multifunction",
+            "model.mlpackage",
+            Some("decode"),
+            2e-2,
+        ),
+        (
+            "edge-cases/multifunction",
+            "model.mlpackage",
+            Some("prefill"),
+            2e-2,
+        ),
         ("edge-cases/range_dim", "model.mlpackage", None, 2e-2),
         ("edge-cases/tied_embedding", "model.mlpackage", None, 2e-2),
         ("silero-vad", "unified_int8.mlpackage", None, 0.2),
@@ -184,7 +213,16 @@ fn a_step_with_another_state_is_noticed() {
     let model = fixture("transformer-kv/fp16.mlpackage");
     let report = json(
         1,
-        &["verify", &model, "--inputs", &inputs[1], "--against", &expected[1], "--atol", "5e-3"],
+        &[
+            "verify",
+            &model,
+            "--inputs",
+            &inputs[1],
+            "--against",
+            &expected[1],
+            "--atol",
+            "5e-3",
+        ],
     );
     assert_eq!(report["ok"], false);
     assert_eq!(report["steps"], 1);
@@ -223,7 +261,15 @@ fn the_json_of_verify_is_the_contract() {
     assert_eq!(report["seed"], 0);
     let output = report["outputs"][0].as_object().unwrap();
     for key in [
-        "name", "ok", "max_abs", "max_rel", "mean_abs", "cosine", "snr_db", "ref_max_abs", "nan",
+        "name",
+        "ok",
+        "max_abs",
+        "max_rel",
+        "mean_abs",
+        "cosine",
+        "snr_db",
+        "ref_max_abs",
+        "nan",
         "inf",
     ] {
         assert!(output.contains_key(key), "{key}");
@@ -242,22 +288,41 @@ fn per_op_finds_where_fp16_weights_begin_to_matter() {
     );
     let report = json(
         1,
-        &["verify", &fp16, "--against", &fp32, "--per-op", "--atol", "1e-7", "--rtol", "1e-6"],
+        &[
+            "verify",
+            &fp16,
+            "--against",
+            &fp32,
+            "--per-op",
+            "--atol",
+            "1e-7",
+            "--rtol",
+            "1e-6",
+        ],
     );
     assert_eq!(report["ok"], false);
     let seeds: Vec<f64> = ["1", "2"]
         .iter()
         .map(|seed| {
-            let r = json(1, &["verify", &fp16, "--against", &fp32, "--atol", "1e-9", "--seed", seed]);
+            let r = json(
+                1,
+                &[
+                    "verify",
+                    &fp16,
+                    "--against",
+                    &fp32,
+                    "--atol",
+                    "1e-9",
+                    "--seed",
+                    seed,
+                ],
+            );
             r["outputs"][0]["max_abs"].as_f64().unwrap()
         })
         .collect();
     assert_ne!(seeds[0], seeds[1], "seeds must give different inputs");
     // With the same weights and rounding after every operation, the first
     // operation that rounds departs.
-    let report = json(
-        0,
-        &["verify", &fp16, "--against", &fp32, "--atol", "0.05"],
-    );
+    let report = json(0, &["verify", &fp16, "--against", &fp32, "--atol", "0.05"]);
     assert!(report["outputs"][0]["max_abs"].as_f64().unwrap() > 0.0);
 }

@@ -9,7 +9,12 @@ use common::{copy, expect, files, fixture, json, refused, str};
 use milwright_verify::{Array, NamedArrays, npz};
 
 fn keys(value: &serde_json::Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 fn write(path: &Path, arrays: Vec<(&str, Array)>) -> String {
@@ -40,7 +45,13 @@ fn wrong_usage_is_status_2_and_help_is_0() {
         assert_eq!(common::milwright(args).status.code(), Some(2), "{args:?}");
     }
     for verb in [
-        "completions", "convert", "inspect", "ops", "print", "run", "verify",
+        "completions",
+        "convert",
+        "inspect",
+        "ops",
+        "print",
+        "run",
+        "verify",
     ] {
         assert!(expect(0, &[verb, "--help"]).contains("Usage:"), "{verb}");
     }
@@ -131,19 +142,31 @@ fn inputs_that_do_not_fit_are_refused_together_and_nothing_is_written() {
     let name = write(&bad, vec![("mell", zeros(&[1, 64, 100]))]);
     run(
         &name,
-        &["bad.npz", "`mell`", "did you mean `mel`?", "input `mel` is missing", "fp32 [1, 64, 100]"],
+        &[
+            "bad.npz",
+            "`mell`",
+            "did you mean `mel`?",
+            "input `mel` is missing",
+            "fp32 [1, 64, 100]",
+        ],
     );
     let shape = write(&bad, vec![("mel", zeros(&[1, 64, 99]))]);
     run(&shape, &["`mel` has shape [1, 64, 99]", "[1, 64, 100]"]);
     let integers = Array::new(vec![1, 64, 100], vec![0i32; 6400].into()).unwrap();
     let dtype = write(&bad, vec![("mel", integers)]);
-    run(&dtype, &["`mel` is int32", "fp32", ".astype(numpy.float32)"]);
+    run(
+        &dtype,
+        &["`mel` is int32", "fp32", ".astype(numpy.float32)"],
+    );
     std::fs::write(&bad, "not a zip").unwrap();
     run(str(&bad), &["bad.npz"]);
     run(str(&dir.path().join("no.npz")), &["no.npz"]);
     refused(&["run", &model, "--input", "mel"], &["NAME=FILE.npy"]);
     refused(&["run", &model, "--range", "2,1"], &["2,1"]);
-    refused(&["run", &model, "--range", "mell=0,1"], &["did you mean `mel`?"]);
+    refused(
+        &["run", &model, "--range", "mell=0,1"],
+        &["did you mean `mel`?"],
+    );
     refused(&["run", &model, "--function", "nope"], &["nope", "main"]);
     refused(&["run", &model, "-o", "out.bin"], &[".npz"]);
 }
@@ -193,17 +216,45 @@ fn expected_values_must_belong_to_outputs_and_inputs() {
         &["give all with --inputs"],
     );
     refused(
-        &["verify", &model, "--inputs", &inputs, "--against", &expected, "--against", &expected],
+        &[
+            "verify",
+            &model,
+            "--inputs",
+            &inputs,
+            "--against",
+            &expected,
+            "--against",
+            &expected,
+        ],
         &["1 steps", "2 files"],
     );
     refused(
-        &["verify", &model, "--inputs", &inputs, "--against", &expected, "--per-op"],
+        &[
+            "verify",
+            &model,
+            "--inputs",
+            &inputs,
+            "--against",
+            &expected,
+            "--per-op",
+        ],
         &["--per-op"],
     );
     // A shape that differs is a finding.
-    let shape = write(&dir.path().join("s.npz"), vec![("features", zeros(&[1, 2]))]);
-    let report = json(1, &["verify", &model, "--inputs", &inputs, "--against", &shape]);
-    assert!(report["outputs"][0]["problem"].as_str().unwrap().contains("[1, 2]"));
+    let shape = write(
+        &dir.path().join("s.npz"),
+        vec![("features", zeros(&[1, 2]))],
+    );
+    let report = json(
+        1,
+        &["verify", &model, "--inputs", &inputs, "--against", &shape],
+    );
+    assert!(
+        report["outputs"][0]["problem"]
+            .as_str()
+            .unwrap()
+            .contains("[1, 2]")
+    );
 }
 
 #[test]
@@ -214,16 +265,31 @@ fn outputs_are_not_overwritten_and_not_put_into_the_input() {
     let before = files(&model);
     let taken = dir.path().join("taken.mlpackage");
     std::fs::write(&taken, "mine").unwrap();
-    refused(&["convert", str(&model), "-o", str(&taken)], &["taken.mlpackage", "--force"]);
+    refused(
+        &["convert", str(&model), "-o", str(&taken)],
+        &["taken.mlpackage", "--force"],
+    );
     assert_eq!(std::fs::read(&taken).unwrap(), b"mine");
     let inside = model.join("Data/inside.mlpackage");
-    refused(&["convert", str(&model), "-o", str(&inside)], &["inside.mlpackage"]);
-    refused(&["convert", str(&model), "-o", str(&model), "--force"], &["m.mlpackage"]);
-    refused(&["convert", str(&model), "-o", str(&dir.path().join("out"))], &[".mlpackage"]);
+    refused(
+        &["convert", str(&model), "-o", str(&inside)],
+        &["inside.mlpackage"],
+    );
+    refused(
+        &["convert", str(&model), "-o", str(&model), "--force"],
+        &["m.mlpackage"],
+    );
+    refused(
+        &["convert", str(&model), "-o", str(&dir.path().join("out"))],
+        &[".mlpackage"],
+    );
     assert_eq!(files(&model), before);
     let npz = dir.path().join("out.npz");
     std::fs::write(&npz, "mine").unwrap();
-    refused(&["run", str(&model), "-o", str(&npz)], &["out.npz", "--force"]);
+    refused(
+        &["run", str(&model), "-o", str(&npz)],
+        &["out.npz", "--force"],
+    );
     assert_eq!(std::fs::read(&npz).unwrap(), b"mine");
     let left: Vec<_> = std::fs::read_dir(dir.path())
         .unwrap()
@@ -254,15 +320,31 @@ fn the_json_of_inspect_has_these_fields() {
     assert_eq!(
         keys(&report),
         [
-            "schema", "model", "container", "kind", "spec_version", "spec_bytes", "metadata",
-            "default_function", "functions", "weights", "stages", "files"
+            "schema",
+            "model",
+            "container",
+            "kind",
+            "spec_version",
+            "spec_bytes",
+            "metadata",
+            "default_function",
+            "functions",
+            "weights",
+            "stages",
+            "files"
         ]
     );
     let function = &report["functions"][0];
     assert_eq!(
         keys(function),
         [
-            "name", "opset", "inputs", "outputs", "states", "operations", "op_histogram",
+            "name",
+            "opset",
+            "inputs",
+            "outputs",
+            "states",
+            "operations",
+            "op_histogram",
             "unknown_ops"
         ]
     );
@@ -270,9 +352,15 @@ fn the_json_of_inspect_has_these_fields() {
     assert_eq!(function["states"][0]["kind"], "state");
     assert_eq!(function["states"][0]["dtype"], "fp16");
     assert_eq!(report["weights"]["by_dtype"][0]["dtype"], "fp16");
-    let flexible = json(0, &["inspect", &fixture("transformer-flexible/fp32.mlpackage")]);
+    let flexible = json(
+        0,
+        &["inspect", &fixture("transformer-flexible/fp32.mlpackage")],
+    );
     assert!(flexible["functions"][0]["inputs"][0]["shape_ranges"].is_array());
-    let two = json(0, &["inspect", &fixture("control/multifunction/model.mlpackage")]);
+    let two = json(
+        0,
+        &["inspect", &fixture("control/multifunction/model.mlpackage")],
+    );
     assert_eq!(two["default_function"], "step");
     assert_eq!(two["functions"].as_array().unwrap().len(), 2);
 }
@@ -284,7 +372,10 @@ fn the_json_of_ops_covers_the_table() {
     let ops = report["ops"].as_array().unwrap();
     println!("{} operations", ops.len());
     assert!(ops.len() > 100);
-    assert!(ops.iter().all(|op| !op["summary"].as_str().unwrap().is_empty()));
+    assert!(
+        ops.iter()
+            .all(|op| !op["summary"].as_str().unwrap().is_empty())
+    );
     let conv = json(0, &["ops", "conv"]);
     assert_eq!(conv["ops"][0]["name"], "conv");
     assert!(expect(0, &["ops", "conv"]).contains("strides"));
@@ -294,7 +385,13 @@ fn the_json_of_ops_covers_the_table() {
 #[test]
 fn completions_are_written_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(expect(0, &["completions", shell]).contains("milwright"), "{shell}");
+        assert!(
+            expect(0, &["completions", shell]).contains("milwright"),
+            "{shell}"
+        );
     }
-    assert_eq!(common::milwright(&["completions", "csh"]).status.code(), Some(2));
+    assert_eq!(
+        common::milwright(&["completions", "csh"]).status.code(),
+        Some(2)
+    );
 }

@@ -1,10 +1,12 @@
 //! `milwright convert`: a model rewritten by passes, or copied.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use milwright_ir::SaveReport;
 use milwright_package::{Changes, Package, WriteOptions};
+use milwright_passes::{Pipeline, RunOptions, StepReport};
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
@@ -14,7 +16,9 @@ use crate::model::Opened;
 use crate::progress::Progress;
 use crate::report;
 use crate::steps::{InputOptions, PrecisionOption};
+use crate::table::Table;
 use crate::terminal::Terminal;
+use crate::weights::bytes;
 
 /// Write a model to another place, in another form, or rewritten by passes.
 ///
@@ -29,6 +33,17 @@ pub(crate) struct Options {
     /// Where to write it.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
+
+    /// Passes to run, in order: `decompose-conv,dce`, with options
+    /// `decompose-conv{stride=strided-slice}`, or a preset such as `no-conv`.
+    /// `milwright passes` lists them.
+    #[arg(long, value_name = "PASSES", default_value = "", hide_default_value = true)]
+    passes: String,
+
+    /// Write nothing, and exit with status 1, when a pass leaves an operation
+    /// that it should take.
+    #[arg(long)]
+    strict: bool,
 
     /// Replace OUT if it exists.
     #[arg(long)]
@@ -65,16 +80,22 @@ struct Report {
     output: String,
     #[serde(flatten)]
     saved: SaveReport,
+    /// What each pass did.
+    passes: Vec<StepReport>,
+    /// Convolutions in the output, by type.
+    conv_left: BTreeMap<&'static str, usize>,
     /// One comparison for each function, with --verify.
     verify: Vec<Comparison>,
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
+    let pipeline = Pipeline::parse(&options.passes)?;
     let package = Package::open(&options.model)?;
     let is_program = package.spec().kind().is_ml_program();
-    if !is_program && options.verify {
+    if !is_program && (options.verify || !pipeline.steps.is_empty()) {
         bail!(
-            "--verify needs a model that can be executed, and this is a {}",
+            "--passes and --verify need an ML Program, and {} is a {}",
+            options.model.display(),
             package.spec().kind().name()
         );
     }
@@ -84,11 +105,19 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         input: options.model.display().to_string(),
         output: options.output.display().to_string(),
         saved: SaveReport::default(),
+        passes: Vec::new(),
+        conv_left: BTreeMap::new(),
         verify: Vec::new(),
     };
     if is_program {
-        let opened = Opened::from_package(package, &options.model)?;
-        save_program(&opened, &options, &mut report)?;
+        let mut opened = Opened::from_package(package, &options.model)?;
+        if !pipeline.steps.is_empty() {
+            rewrite(&mut opened, &pipeline, &mut report)?;
+        }
+        let left = report.passes.iter().any(|s| !s.result.left.is_empty());
+        if !(options.strict && left) {
+            save_program(&opened, &options, &mut report)?;
+        }
     } else {
         let progress = Progress::bytes("writing");
         package.save(
@@ -114,6 +143,20 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     })
 }
 
+fn rewrite(opened: &mut Opened, pipeline: &Pipeline, report: &mut Report) -> anyhow::Result<()> {
+    let progress = Progress::new("running passes", 1);
+    let (program, package) = opened.model.parts_mut();
+    let result = pipeline.run(program, package, &RunOptions::default())?;
+    drop(progress);
+    report.passes = result.steps;
+    for conv in ["conv", "conv_transpose"] {
+        let ops = program.all_ops();
+        let left = ops.iter().filter(|&&id| program.ops[id].op_type == conv);
+        report.conv_left.insert(conv, left.count());
+    }
+    Ok(())
+}
+
 fn save_program(opened: &Opened, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let progress = Progress::bytes("writing");
     let mut verdict: anyhow::Result<Vec<Comparison>> = Ok(Vec::new());
@@ -121,7 +164,7 @@ fn save_program(opened: &Opened, options: &Options, report: &mut Report) -> anyh
         if !options.verify {
             return true;
         }
-        verdict = compare(finished, opened, options);
+        verdict = compare(finished, options);
         matches!(&verdict, Ok(all) if all.iter().all(|c| c.ok))
     };
     let saved = opened.model.save(
@@ -130,6 +173,7 @@ fn save_program(opened: &Opened, options: &Options, report: &mut Report) -> anyh
             force: options.force,
             progress: Some(&mut |done, total| progress.at(done, total)),
             review: Some(&mut review),
+            ..WriteOptions::default()
         },
     );
     drop(progress);
@@ -146,12 +190,10 @@ fn save_program(opened: &Opened, options: &Options, report: &mut Report) -> anyh
 }
 
 /// Compares the output as it is read back with the model that was opened.
-fn compare(
-    finished: &Path,
-    before: &Opened,
-    options: &Options,
-) -> anyhow::Result<Vec<Comparison>> {
+fn compare(finished: &Path, options: &Options) -> anyhow::Result<Vec<Comparison>> {
     let after = Opened::from_package(Package::open(finished)?, &options.output)?;
+    // The model in memory has been rewritten; this is the one on disk.
+    let before = Opened::open(&options.model)?;
     let given = before.function(options.function.as_deref())?.name.clone();
     let random = options.inputs.random_only();
     before
@@ -167,7 +209,7 @@ fn compare(
             };
             Models {
                 model: &after,
-                reference: before,
+                reference: &before,
                 function: &f.name,
                 reference_function: &f.name,
                 precision: PrecisionOption::Fp32,
@@ -179,6 +221,24 @@ fn compare(
 }
 
 fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Result<()> {
+    for step in &report.passes {
+        show_step(step, out)?;
+    }
+    if !report.conv_left.is_empty() {
+        let counts: Vec<String> = report
+            .conv_left
+            .iter()
+            .map(|(op, n)| format!("{n} {op}"))
+            .collect();
+        out.line(format!("left: {}", counts.join(", ")))?;
+    }
+    let left = report.passes.iter().any(|s| !s.result.left.is_empty());
+    if options.strict && left {
+        return out.line(format!(
+            "{} is not written: --strict, and operations are left",
+            options.output.display()
+        ));
+    }
     for comparison in &report.verify {
         if report.verify.len() > 1 {
             out.heading(&format!("function {}", comparison.function))?;
@@ -192,5 +252,71 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
             "{} is not written: the outputs differ; write it without --verify to look at it with `milwright verify --per-op`",
             options.output.display()
         ))
+    }
+}
+
+/// What a pass replaced, what it left and what it removed.
+fn show_step(step: &StepReport, out: &mut Terminal) -> anyhow::Result<()> {
+    let options: Vec<String> = step.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    out.heading(&format!(
+        "{}{} ({})",
+        step.pass,
+        if options.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", options.join(","))
+        },
+        step.exactness
+    ))?;
+    let result = &step.result;
+    let mut table = Table::new(&[
+        "replaced", "what it was", "form", "added", ">MACs before", ">MACs after", "largest added",
+    ]);
+    for r in &result.rewritten {
+        let added: Vec<String> = r
+            .added
+            .iter()
+            .map(|(op, n)| if *n == 1 { op.clone() } else { format!("{n} {op}") })
+            .collect();
+        let macs = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), count);
+        table.row([
+            r.op.clone(),
+            format!("{} {}", r.op_type, r.summary),
+            r.form.to_owned(),
+            added.join(", "),
+            macs(r.macs_before),
+            macs(r.macs_after),
+            r.largest
+                .as_ref()
+                .map(|l| format!("{} {}", l.ty, bytes(l.bytes)))
+                .unwrap_or_default(),
+        ]);
+    }
+    if !table.is_empty() {
+        table.write(out)?;
+    }
+    for left in &result.left {
+        out.line(format!("left {} {}: {}", left.op_type, left.op, left.reason))?;
+    }
+    if !result.removed.is_empty() {
+        let removed: Vec<String> = result
+            .removed
+            .iter()
+            .map(|(op, n)| format!("{n} {op}"))
+            .collect();
+        out.line(format!("removed {}", removed.join(", ")))?;
+    }
+    if step.changes.is_empty() {
+        out.line("nothing to do")?;
+    }
+    Ok(())
+}
+
+/// A large number, in thousands.
+fn count(n: u64) -> String {
+    match n {
+        0..100_000 => n.to_string(),
+        100_000..1_000_000_000 => format!("{:.1} M", n as f64 / 1e6),
+        _ => format!("{:.1} G", n as f64 / 1e9),
     }
 }

@@ -29,6 +29,7 @@ commands! {
     convert     Convert
     inspect     Inspect
     ops         Ops
+    passes      Passes
     print       Print
     run         Run
     verify      Verify
