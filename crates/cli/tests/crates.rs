@@ -1,6 +1,12 @@
 //! The crates depend on each other in one direction:
 //! `package <- ir <- {passes, interp} <- verify <- cli`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it checked"
+)]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -2,6 +2,12 @@
 //! convolutions. Over `fixtures/`, and over the shared models when they are
 //! there.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it checked"
+)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,11 @@
 //! Exit status, messages and JSON of the binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it checked"
+)]
+
 mod common;
 
 use std::path::Path;

@@ -96,7 +96,7 @@ pub enum Error {
         /// The model, as the user named it.
         model: String,
         /// Why.
-        source: milwright_interp::Error,
+        source: Box<milwright_interp::Error>,
     },
 }
 

@@ -398,9 +398,7 @@ mod tests {
 
     #[test]
     fn the_default_scales_with_the_output_and_is_exact_for_integers() {
-        assert!(
-            compare(vec![1e-6, 0.00999], vec![0.0, 0.01], Tolerance::default()).within == false
-        );
+        assert!(!compare(vec![1e-6, 0.00999], vec![0.0, 0.01], Tolerance::default()).within);
         assert!(compare(vec![1e-7, 0.01], vec![0.0, 0.01], Tolerance::default()).within);
         let mut a = Accumulator::new(Tolerance::default());
         a.add(

@@ -40,7 +40,7 @@ impl<'m> Runner<'m> {
         let session = Session::new(subject.program, subject.blobs, subject.function, options)
             .map_err(|source| Error::Run {
                 model: subject.name.to_owned(),
-                source,
+                source: Box::new(source),
             })?;
         let inputs = inputs_of(subject.program, session.function(), subject.signature);
         Ok(Runner {
@@ -148,12 +148,8 @@ impl<'m> Runner<'m> {
     /// [`Error::Run`] when they are not this model's.
     pub fn set_states(&mut self, states: &[(&'m str, candle_core::Tensor)]) -> Result<(), Error> {
         for (name, data) in states {
-            self.session
-                .set_state(name, data.clone())
-                .map_err(|source| Error::Run {
-                    model: self.subject.name.to_owned(),
-                    source,
-                })?;
+            let set = self.session.set_state(name, data.clone());
+            set.map_err(|source| self.failed(source))?;
         }
         Ok(())
     }
@@ -161,7 +157,7 @@ impl<'m> Runner<'m> {
     fn failed(&self, source: milwright_interp::Error) -> Error {
         Error::Run {
             model: self.subject.name.to_owned(),
-            source,
+            source: Box::new(source),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Runs the binary.
-pub fn milwright(args: &[&str]) -> Output {
+pub(crate) fn milwright(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_milwright"))
         .args(args)
         .output()
@@ -13,7 +13,7 @@ pub fn milwright(args: &[&str]) -> Output {
 }
 
 /// Runs the binary and requires an exit status; returns standard output.
-pub fn expect(status: i32, args: &[&str]) -> String {
+pub(crate) fn expect(status: i32, args: &[&str]) -> String {
     let output = milwright(args);
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(
@@ -28,7 +28,7 @@ pub fn expect(status: i32, args: &[&str]) -> String {
 
 /// Runs the binary, requires exit status 2 and an error message that holds all
 /// `words`, and returns the message.
-pub fn refused(args: &[&str], words: &[&str]) -> String {
+pub(crate) fn refused(args: &[&str], words: &[&str]) -> String {
     let output = milwright(args);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{args:?}\n{message}");
@@ -41,25 +41,25 @@ pub fn refused(args: &[&str], words: &[&str]) -> String {
 }
 
 /// Runs the binary with `--json` and parses what it prints.
-pub fn json(status: i32, args: &[&str]) -> serde_json::Value {
+pub(crate) fn json(status: i32, args: &[&str]) -> serde_json::Value {
     let mut args = args.to_vec();
     args.push("--json");
     serde_json::from_str(&expect(status, &args)).unwrap()
 }
 
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// A path below `fixtures/models`.
-pub fn fixture(path: &str) -> String {
+pub(crate) fn fixture(path: &str) -> String {
     let path = root().join("fixtures/models").join(path);
     assert!(path.exists(), "{} is missing", path.display());
     path.to_str().unwrap().to_owned()
 }
 
 /// The folder of shared material, when it is there. Says so when it is not.
-pub fn shared() -> Option<PathBuf> {
+pub(crate) fn shared() -> Option<PathBuf> {
     let path = std::env::var_os("MILWRIGHT_SHARED")
         .map_or_else(|| root().join("../shared"), PathBuf::from)
         .join("models");
@@ -72,7 +72,7 @@ pub fn shared() -> Option<PathBuf> {
 }
 
 /// Every package below a folder, in a fixed order.
-pub fn packages(below: &Path) -> Vec<PathBuf> {
+pub(crate) fn packages(below: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![below.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -90,7 +90,7 @@ pub fn packages(below: &Path) -> Vec<PathBuf> {
 }
 
 /// Every file below a folder: path within it and content.
-pub fn files(below: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn files(below: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut folders = vec![below.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -109,7 +109,7 @@ pub fn files(below: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// The files `PREFIX.0.npz`, `PREFIX.1.npz` and so on of a folder.
-pub fn steps(folder: &Path, prefix: &str) -> Vec<String> {
+pub(crate) fn steps(folder: &Path, prefix: &str) -> Vec<String> {
     (0..)
         .map(|n| folder.join(format!("{prefix}.{n}.npz")))
         .take_while(|p| p.exists())
@@ -118,7 +118,7 @@ pub fn steps(folder: &Path, prefix: &str) -> Vec<String> {
 }
 
 /// Copies a folder.
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     for (within, bytes) in files(from) {
         let target = to.join(within);
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
@@ -126,6 +126,6 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-pub fn str(path: &Path) -> &str {
+pub(crate) fn str(path: &Path) -> &str {
     path.to_str().unwrap()
 }
