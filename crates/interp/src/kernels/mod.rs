@@ -50,6 +50,7 @@ kernels! {
     constexpr: constexpr_affine_dequantize, constexpr_blockwise_shift_scale, constexpr_cast,
         constexpr_lut_to_dense, constexpr_lut_to_sparse, constexpr_sparse_blockwise_shift_scale,
         constexpr_sparse_to_dense;
+    conv: conv, conv_transpose;
     gather: gather, gather_along_axis, gather_nd, scatter, scatter_along_axis, scatter_nd;
     identity: identity;
     join: concat, split, stack, tile;
