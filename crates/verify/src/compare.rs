@@ -390,3 +390,111 @@ fn one_value(
     // One name was added.
     reports.swap_remove(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Data;
+    use milwright_ir::DataType;
+
+    fn array(data: impl Into<Data>) -> Array {
+        let data = data.into();
+        Array::new(vec![data.len()], data).unwrap()
+    }
+
+    fn output(name: &str, dtype: DataType, data: impl Into<Data>) -> Output {
+        Output {
+            name: name.into(),
+            dtype,
+            array: array(data),
+        }
+    }
+
+    #[test]
+    fn outputs_of_two_models_are_matched_by_name() {
+        let mut c = Comparison::new(Tolerance::default());
+        let f = DataType::Float32;
+        c.add_models(
+            0,
+            &[output("a", f, vec![1.0f32]), output("b", f, vec![2.0f32])],
+            &[output("b", f, vec![2.0f32]), output("c", f, vec![3.0f32])],
+        );
+        let (outputs, not_compared) = c.finish();
+        let seen: Vec<(&str, bool)> = outputs.iter().map(|o| (o.name.as_str(), o.ok)).collect();
+        assert_eq!(seen, [("a", false), ("b", true), ("c", false)]);
+        assert!(outputs[0].metrics.is_none() && outputs[0].problem.is_some());
+        assert!(not_compared.is_empty());
+    }
+
+    #[test]
+    fn an_integer_for_a_float_is_a_difference_between_models_only() {
+        let mut models = Comparison::new(Tolerance::default());
+        models.add_models(
+            0,
+            &[output("a", DataType::Float32, vec![1.0f32])],
+            &[output("a", DataType::Int32, vec![1i32])],
+        );
+        assert!(!models.finish().0[0].ok);
+        let mut files = Comparison::new(Tolerance::default());
+        let mut expected = NamedArrays::new();
+        expected.insert("a", array(vec![1i64]));
+        let out = [output("a", DataType::Float32, vec![1.0f32])];
+        files
+            .add_arrays(0, &out, &expected, "main", "e.npz")
+            .unwrap();
+        assert!(files.finish().0[0].ok);
+    }
+
+    #[test]
+    fn a_wrong_step_fails_the_output_although_others_agree() {
+        let mut c = Comparison::new(Tolerance::default());
+        let f = DataType::Float32;
+        for (step, value) in [1.0f32, 2.0, 3.0].into_iter().enumerate() {
+            let reference = if step == 1 { 2.5 } else { value };
+            c.add_models(
+                step,
+                &[output("a", f, vec![value])],
+                &[output("a", f, vec![reference])],
+            );
+        }
+        let o = &c.finish().0[0];
+        assert!(!o.ok);
+        let figures = o.metrics.as_ref().unwrap();
+        assert_eq!(figures.max_abs, 0.5);
+        assert_eq!(figures.worst.as_ref().unwrap().step, 1);
+    }
+
+    #[test]
+    fn a_wrong_shape_in_a_later_step_is_a_difference() {
+        let mut c = Comparison::new(Tolerance::default());
+        let f = DataType::Float32;
+        let one = || [output("a", f, vec![1.0f32])];
+        c.add_models(0, &one(), &one());
+        c.add_models(1, &one(), &[output("a", f, vec![1.0f32, 1.0])]);
+        let o = &c.finish().0[0];
+        assert!(!o.ok);
+        assert!(o.problem.as_ref().unwrap().contains("step 1"));
+    }
+
+    #[test]
+    fn expected_names_must_exist_and_the_rest_is_noted() {
+        let mut expected = NamedArrays::new();
+        let check = |e: &NamedArrays| check_expected(["logits"].into_iter(), e, "main", "e.npz");
+        assert!(
+            check(&expected)
+                .unwrap_err()
+                .to_string()
+                .contains("no expected values")
+        );
+        expected.insert("logit", array(vec![1.0f32]));
+        let e = check(&expected).unwrap_err().to_string();
+        assert!(e.contains("did you mean `logits`?"), "{e}");
+        let mut c = Comparison::new(Tolerance::default());
+        let mut expected = NamedArrays::new();
+        expected.insert("a", array(vec![1.0f32]));
+        let f = DataType::Float32;
+        let out = [output("a", f, vec![1.0f32]), output("b", f, vec![2.0f32])];
+        c.add_arrays(0, &out, &expected, "main", "e.npz").unwrap();
+        assert_eq!(c.finish().1, ["b"]);
+    }
+}

@@ -21,6 +21,8 @@ pub struct Input {
     pub image: Option<ColorSpace>,
     /// Whether it may be left out, and then what value its elements have.
     pub optional: Option<f64>,
+    /// Whether the description fixes the whole shape.
+    exact: bool,
 }
 
 /// The inputs of a function that are not states, in program order.
@@ -55,6 +57,7 @@ impl Input {
             flexibility: Flexibility::Fixed,
             image: None,
             optional: None,
+            exact: false,
         };
         let mut declared: Vec<u64> = Vec::new();
         match feature.map(|f| (&f.kind, f.optional)) {
@@ -88,6 +91,7 @@ impl Input {
             }
             _ => {}
         }
+        input.exact = declared.len() == ty.shape.len();
         input.default_shape = input.shape_for_random(&declared);
         input
     }
@@ -132,8 +136,7 @@ impl Input {
             return Some(format!("has shape {shape:?}, the model takes {self}"));
         }
         let allowed = match &self.flexibility {
-            // A shape that only the description fixes.
-            Flexibility::Fixed => self.ty.rank().is_none() || shape == self.default_shape,
+            Flexibility::Fixed => !self.exact || shape == self.default_shape,
             Flexibility::Enumerated(shapes) => shapes
                 .iter()
                 .any(|s| s.iter().copied().eq(shape.iter().map(|&d| d as u64))),
@@ -272,7 +275,7 @@ impl std::fmt::Display for Input {
             .iter()
             .enumerate()
             .map(|(axis, dim)| match (&self.flexibility, dim) {
-                (Flexibility::Fixed, Dim::Unknown) => self
+                (Flexibility::Fixed, Dim::Unknown) if self.exact => self
                     .default_shape
                     .get(axis)
                     .map_or_else(|| dim.to_string(), usize::to_string),
@@ -305,4 +308,127 @@ pub fn numpy_name(dtype: DataType) -> Option<&'static str> {
         DataType::Float64 => "float64",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use milwright_ir::features::{ArrayFeature, ImageFeature};
+
+    fn array_feature(shape: &[u64], flexibility: Flexibility) -> Feature {
+        Feature {
+            name: "x".into(),
+            description: String::new(),
+            kind: FeatureKind::Array(ArrayFeature {
+                dtype: Some(DataType::Float32),
+                shape: shape.to_vec(),
+                flexibility,
+                default: Some(2.0),
+            }),
+            optional: false,
+        }
+    }
+
+    fn fixed(dtype: DataType, shape: &[u64]) -> Input {
+        Input::new("x", &TensorType::fixed(dtype, shape), None)
+    }
+
+    fn array(data: impl Into<Data>) -> Array {
+        let data = data.into();
+        Array::new(vec![data.len()], data).unwrap()
+    }
+
+    fn held(input: &Input, data: impl Into<Data>) -> Result<Vec<f64>, String> {
+        let tensor = input.tensor(&array(data))?;
+        let wide = tensor.to_dtype(candle_core::DType::F64).unwrap();
+        Ok(wide.to_vec1().unwrap())
+    }
+
+    #[test]
+    fn floats_take_what_converts_without_loss() {
+        let input = fixed(DataType::Float32, &[2]);
+        assert_eq!(held(&input, vec![1.5f64, -2.0]).unwrap(), [1.5, -2.0]);
+        assert_eq!(held(&input, vec![true, false]).unwrap(), [1.0, 0.0]);
+        assert_eq!(held(&input, vec![-3i8, 4]).unwrap(), [-3.0, 4.0]);
+        assert_eq!(held(&input, vec![-300i16, 4]).unwrap(), [-300.0, 4.0]);
+        for e in [
+            held(&input, vec![1i32, 2]).unwrap_err(),
+            held(&input, vec![1i64, 2]).unwrap_err(),
+            held(&input, vec![1u32, 2]).unwrap_err(),
+        ] {
+            assert!(e.contains(".astype(numpy.float32)"), "{e}");
+        }
+        let e = held(&input, vec![0.0, 1e300]).unwrap_err();
+        assert!(e.contains("element 1") && e.contains("fp32"), "{e}");
+        let half = fixed(DataType::Float16, &[2]);
+        assert!(held(&half, vec![1.0f32, 70_000.0]).is_err());
+        assert!(held(&half, vec![300i16, 1]).is_err());
+        assert!(held(&half, vec![f32::INFINITY, f32::NAN]).is_ok());
+    }
+
+    #[test]
+    fn integers_take_integers_in_their_range() {
+        let input = fixed(DataType::Int32, &[2]);
+        assert_eq!(held(&input, vec![1i64, -2]).unwrap(), [1.0, -2.0]);
+        assert_eq!(held(&input, vec![7u16, 2]).unwrap(), [7.0, 2.0]);
+        let e = held(&input, vec![1.0f32, 2.0]).unwrap_err();
+        assert!(e.contains(".astype(numpy.int32)"), "{e}");
+        assert!(held(&input, vec![0, 1i64 << 31]).is_err());
+        let byte = fixed(DataType::UInt8, &[2]);
+        assert!(held(&byte, vec![0i32, 255]).is_ok());
+        assert!(held(&byte, vec![0i32, 256]).is_err());
+        assert!(held(&byte, vec![0i32, -1]).is_err());
+        let bit = fixed(DataType::Bool, &[2]);
+        assert_eq!(held(&bit, vec![0i32, 1]).unwrap(), [0.0, 1.0]);
+        assert!(held(&bit, vec![0i32, 2]).is_err());
+    }
+
+    #[test]
+    fn images_take_pixels() {
+        let feature = Feature {
+            name: "x".into(),
+            description: String::new(),
+            kind: FeatureKind::Image(ImageFeature {
+                color: ColorSpace::Rgb,
+                width: 4,
+                height: 2,
+                flexibility: Flexibility::Enumerated(vec![vec![2, 4], vec![3, 5]]),
+            }),
+            optional: false,
+        };
+        let ty = TensorType::new(
+            DataType::Float32,
+            vec![Dim::Known(1), Dim::Known(3), Dim::Unknown, Dim::Unknown],
+        );
+        let input = Input::new("x", &ty, Some(&feature));
+        assert_eq!(input.default_shape, [1, 3, 2, 4]);
+        assert_eq!(input.shape_problem(&[1, 3, 3, 5]), None);
+        assert!(input.shape_problem(&[1, 3, 2, 5]).is_some());
+        assert!(input.shape_problem(&[2, 4, 3]).is_some());
+        assert!(held(&input, vec![0i32, 255]).is_ok());
+        assert!(held(&input, vec![0i32, 256]).is_err());
+        assert!(input.to_string().contains("RGB"));
+    }
+
+    #[test]
+    fn flexible_shapes_are_kept_to() {
+        let ty = TensorType::new(DataType::Float32, vec![Dim::Known(1), Dim::Unknown]);
+        let ranges = Flexibility::Ranges(vec![(1, Some(1)), (2, Some(8))]);
+        let input = Input::new("x", &ty, Some(&array_feature(&[1, 4], ranges)));
+        assert_eq!(input.default_shape, [1, 4]);
+        assert_eq!(input.shape_problem(&[1, 8]), None);
+        let e = input.shape_problem(&[1, 9]).unwrap();
+        assert!(e.contains("2..8"), "{e}");
+        assert!(input.shape_problem(&[1, 1]).is_some());
+        assert!(input.shape_problem(&[8]).is_some());
+        let open = Flexibility::Ranges(vec![(1, Some(1)), (2, None)]);
+        let input = Input::new("x", &ty, Some(&array_feature(&[], open)));
+        assert_eq!(input.default_shape, [1, 2]);
+        assert_eq!(input.shape_problem(&[1, 1_000_000]), None);
+        let input = Input::new("x", &ty, Some(&array_feature(&[1, 4], Flexibility::Fixed)));
+        assert!(input.shape_problem(&[1, 5]).is_some());
+        // Nothing says how long the second axis is.
+        let input = Input::new("x", &ty, None);
+        assert_eq!(input.shape_problem(&[1, 5]), None);
+    }
 }

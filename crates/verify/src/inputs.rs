@@ -351,3 +351,31 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_found() {
+        let known = ["mel", "audio_length", "x"];
+        let near = |wanted| nearest(wanted, known.into_iter());
+        assert_eq!(near("mell"), Some("mel"));
+        assert_eq!(near("Mel"), Some("mel"));
+        assert_eq!(near("audio_len"), Some("audio_length"));
+        assert_eq!(near("hidden_state"), None);
+        assert_eq!(nearest("a", std::iter::empty()), None);
+    }
+
+    #[test]
+    fn ranges_are_read() {
+        let mut ranges = Ranges::default();
+        ranges.add("-1,2.5").unwrap();
+        ranges.add("a=b=3,4").unwrap();
+        assert_eq!(ranges.of("x"), Some((-1.0, 2.5)));
+        assert_eq!(ranges.of("a=b"), Some((3.0, 4.0)));
+        for bad in ["", "1", "2,1", "a,b", "x=1", "0,inf", "nan,1", "1,2,3"] {
+            assert!(ranges.add(bad).is_err(), "{bad}");
+        }
+    }
+}
