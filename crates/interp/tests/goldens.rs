@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use milwright_interp::{Options, Session, Value, is_executable};
 use milwright_ir::{
-    Arg, Block, Constant, DataType, Function, NoBlobs, Op, OpView, Program, TensorData,
-    TensorType, ValueDef, ValueType,
+    Arg, Block, Constant, DataType, Function, NoBlobs, Op, OpView, Program, TensorData, TensorType,
+    ValueDef, ValueType,
 };
 use serde_json::Value as Json;
 
@@ -239,8 +239,8 @@ fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
         specializations: vec![(opset.to_owned(), body)],
         attributes: Vec::new(),
     });
-    let mut session = Session::new(&program, &NoBlobs, None, Options::default())
-        .map_err(|e| e.to_string())?;
+    let mut session =
+        Session::new(&program, &NoBlobs, None, Options::default()).map_err(|e| e.to_string())?;
     let outputs = session.run(&inputs).map_err(|e| e.to_string())?;
     let expected: Vec<&Array> = case["outputs"]
         .as_array()
@@ -249,7 +249,11 @@ fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
         .map(|key| &arrays[key.as_str().unwrap()])
         .collect();
     if outputs.len() != expected.len() {
-        return Err(format!("{} outputs, expected {}", outputs.len(), expected.len()));
+        return Err(format!(
+            "{} outputs, expected {}",
+            outputs.len(),
+            expected.len()
+        ));
     }
     let tolerance = case["tolerance"].as_f64().unwrap_or(1e-5);
     for ((name, value), expected) in outputs.iter().zip(expected) {
@@ -257,7 +261,10 @@ fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
             return Err(format!("{name} is no tensor"));
         };
         if got.dtype != expected.dtype {
-            return Err(format!("{name} is {}, expected {}", got.dtype, expected.dtype));
+            return Err(format!(
+                "{name} is {}, expected {}",
+                got.dtype, expected.dtype
+            ));
         }
         compare(&got.data, &expected.tensor(), tolerance).map_err(|e| format!("{name}: {e}"))?;
     }
@@ -266,7 +273,11 @@ fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
 
 fn compare(got: &Tensor, expected: &Tensor, tolerance: f64) -> Result<(), String> {
     if got.dims() != expected.dims() {
-        return Err(format!("shape {:?}, expected {:?}", got.dims(), expected.dims()));
+        return Err(format!(
+            "shape {:?}, expected {:?}",
+            got.dims(),
+            expected.dims()
+        ));
     }
     let exact = expected.dtype() != DType::F32;
     let wide = |t: &Tensor| -> Vec<f64> {
@@ -277,9 +288,8 @@ fn compare(got: &Tensor, expected: &Tensor, tolerance: f64) -> Result<(), String
     let finite = expected.iter().filter(|v| v.is_finite());
     let scale = finite.fold(1f64, |m, v| m.max(v.abs()));
     for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
-        let same = g == e
-            || (g.is_nan() && e.is_nan())
-            || (!exact && (g - e).abs() <= tolerance * scale);
+        let same =
+            g == e || (g.is_nan() && e.is_nan()) || (!exact && (g - e).abs() <= tolerance * scale);
         if !same {
             return Err(format!("element {i} is {g}, expected {e} (scale {scale})"));
         }

@@ -9,7 +9,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::build::{CHEAP, COSTLY, Element, Source, build, tensor, to_vec, unsupported, walkable, with_element};
+use super::build::{CHEAP, COSTLY, Element, Source, build, tensor, to_vec, walkable, with_element};
 use super::check::{Result, bad, broadcast, elements};
 use super::runs::{Place, Runs};
 use crate::call::{Call, Outputs};
@@ -159,7 +159,6 @@ macro_rules! integer_number {
             let quotient = self.wrapping_div(y);
             // The remainder's sign tells whether truncation went up.
             let remainder = self.wrapping_rem(y);
-            #[allow(unused_comparisons, reason = "never below zero for the unsigned type")]
             let up = remainder != 0 && ((remainder < 0) != (y < 0));
             if up { quotient.wrapping_sub(1) } else { quotient }
         }
@@ -168,7 +167,6 @@ macro_rules! integer_number {
                 return 0;
             }
             let remainder = self.wrapping_rem(y);
-            #[allow(unused_comparisons, reason = "never below zero for the unsigned type")]
             let other_sign = remainder != 0 && ((remainder < 0) != (y < 0));
             if other_sign { remainder.wrapping_add(y) } else { remainder }
         }
@@ -192,7 +190,7 @@ macro_rules! integer_number {
         fn smaller(self, y: Self) -> Self { self.min(y) }
     })* };
 }
-integer_number!(i32, i64, u8);
+integer_number!(i32, i64);
 
 /// Applies `f` to every pair of elements of two tensors that broadcast.
 ///
@@ -273,8 +271,10 @@ pub(crate) fn arithmetic(op: Arithmetic, x: &Tensor, y: &Tensor) -> Result<Tenso
         DType::F64 => arithmetic_of::<f64>(op, x, y),
         DType::I32 => arithmetic_of::<i32>(op, x, y),
         DType::I64 => arithmetic_of::<i64>(op, x, y),
-        DType::U8 => arithmetic_of::<u8>(op, x, y),
-        other => Err(unsupported(other)),
+        other => Err(bad(
+            "x",
+            format_args!("is held as {other:?}, expected numbers"),
+        )),
     }
 }
 

@@ -13,6 +13,7 @@ use candle_core::{DType, Device, Layout, Storage, StorageRef, Tensor, WithDType}
 use rayon::prelude::*;
 
 use super::check::{Result, bad, elements};
+use super::simd::dispatch;
 use crate::error::KernelError;
 
 /// Elements in a block: it stays in the first-level cache while being filled.
@@ -79,14 +80,6 @@ pub(crate) fn unsupported(dtype: candle_core::DType) -> KernelError {
     KernelError::Internal(format!("a value held as {dtype:?}"))
 }
 
-/// Runs `f` compiled for the widest vectors that this CPU has.
-///
-/// No fused multiply-add is introduced, so the bits are the same everywhere.
-#[inline(always)]
-pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
-
 /// Makes `count` elements; `append` adds the elements of a range, in order.
 ///
 /// `grain` is the size from which several threads share the work: [`CHEAP`]
@@ -145,14 +138,17 @@ fn fill<T: Element>(
     range: Range<usize>,
     out: &mut Vec<T>,
 ) {
-    if T::WIDE {
-        simd(
-            #[inline(always)]
-            || append(range, out),
-        );
-    } else {
-        append(range, out);
-    }
+    wide::<T, ()>(
+        #[inline(always)]
+        || append(range, out),
+    );
+}
+
+/// Runs `f` compiled for the widest vectors of this CPU, if `T` is the type
+/// that models compute in; loops over others are compiled once only.
+#[inline(always)]
+pub(crate) fn wide<T: Element, R>(f: impl FnOnce() -> R) -> R {
+    if T::WIDE { dispatch(f) } else { f() }
 }
 
 /// An empty vector with room for `count` elements.
@@ -216,7 +212,7 @@ impl<'a> Source<'a> {
 
 /// The tensor with its elements in order in memory: itself, or a copy.
 pub(crate) fn contiguous(tensor: &Tensor) -> Result<Tensor> {
-    Ok(tensor.contiguous()?)
+    Ok(super::layout::contiguous(tensor)?)
 }
 
 /// The tensor, copied only if its last real dimension jumps through memory:

@@ -10,8 +10,7 @@ use candle_core::{DType, Tensor};
 
 use super::binary::Number;
 use super::build::{
-    CHEAP, Element, Source, build, contiguous, integers_of, tensor, to_vec, unsupported,
-    with_element,
+    CHEAP, Element, Source, build, contiguous, integers_of, tensor, to_vec, with_element,
 };
 use super::check::{Result, axis as checked_axis, bad, elements, need, size};
 use crate::call::{Call, Outputs};
@@ -332,55 +331,48 @@ fn same_type(data: &Tensor, updates: &Tensor, expected: &[usize]) -> Result<()> 
 }
 
 /// `data` with row `r` of `unit` elements of `updates` put into its row
-/// `target(r)`, in order.
+/// `targets[r]`, in order.
 fn put_units(
     data: &Tensor,
     updates: &Tensor,
     unit: usize,
     mode: Mode,
-    target: impl Fn(usize) -> usize,
+    targets: &[usize],
 ) -> Result<Tensor> {
     fn run<T: Number>(
         data: &Tensor,
         updates: &Tensor,
         unit: usize,
-        combine: impl Fn(T, T) -> T,
-        target: impl Fn(usize) -> usize,
+        mode: Mode,
+        targets: &[usize],
     ) -> Result<Tensor> {
+        let combine: fn(T, T) -> T = match mode {
+            Mode::Update => |_, new| new,
+            Mode::Add => T::plus,
+            Mode::Sub => T::minus,
+            Mode::Mul => T::multiplied,
+            Mode::Div => T::divided,
+            Mode::Max => T::larger,
+            Mode::Min => T::smaller,
+        };
         let mut out = to_vec::<T>(data)?;
         let updates = to_vec::<T>(updates)?;
-        for (row, update) in updates.chunks_exact(unit.max(1)).enumerate() {
-            let start = target(row) * unit;
+        for (update, &row) in updates.chunks_exact(unit.max(1)).zip(targets) {
+            let start = row * unit;
             for (old, &new) in out[start..start + unit].iter_mut().zip(update) {
                 *old = combine(*old, new);
             }
         }
         tensor(out, data.dims())
     }
-    fn with_mode<T: Number>(
-        data: &Tensor,
-        updates: &Tensor,
-        unit: usize,
-        mode: Mode,
-        target: impl Fn(usize) -> usize,
-    ) -> Result<Tensor> {
-        match mode {
-            Mode::Update => run::<T>(data, updates, unit, |_, new| new, target),
-            Mode::Add => run::<T>(data, updates, unit, T::plus, target),
-            Mode::Sub => run::<T>(data, updates, unit, T::minus, target),
-            Mode::Mul => run::<T>(data, updates, unit, T::multiplied, target),
-            Mode::Div => run::<T>(data, updates, unit, T::divided, target),
-            Mode::Max => run::<T>(data, updates, unit, T::larger, target),
-            Mode::Min => run::<T>(data, updates, unit, T::smaller, target),
-        }
-    }
     match data.dtype() {
-        DType::F32 => with_mode::<f32>(data, updates, unit, mode, target),
-        DType::F64 => with_mode::<f64>(data, updates, unit, mode, target),
-        DType::I32 => with_mode::<i32>(data, updates, unit, mode, target),
-        DType::I64 => with_mode::<i64>(data, updates, unit, mode, target),
-        DType::U8 => with_mode::<u8>(data, updates, unit, mode, target),
-        other => Err(unsupported(other)),
+        DType::F32 => run::<f32>(data, updates, unit, mode, targets),
+        DType::F64 => run::<f64>(data, updates, unit, mode, targets),
+        DType::I32 => run::<i32>(data, updates, unit, mode, targets),
+        other => Err(bad(
+            "data",
+            format_args!("is held as {other:?}, expected floats or int32"),
+        )),
     }
 }
 
@@ -399,9 +391,11 @@ fn scattered(
     let limit = dims[axis];
     let resolved = indices.resolve(limit)?;
     let unit: usize = dims[axis + 1..].iter().product();
-    put_units(data, updates, unit, mode, |row| {
-        row / resolved.len() * limit + resolved[row % resolved.len()]
-    })
+    let before: usize = dims[..axis].iter().product();
+    let targets: Vec<usize> = (0..before)
+        .flat_map(|b| resolved.iter().map(move |&index| b * limit + index))
+        .collect();
+    put_units(data, updates, unit, mode, &targets)
 }
 
 /// `data` with the elements of `updates` put in at `indices` along `axis`.
@@ -418,10 +412,15 @@ fn scattered_along(
     let resolved = indices.resolve(limit)?;
     let length = indices.dims[axis];
     let inner: usize = data.dims()[axis + 1..].iter().product();
-    put_units(data, updates, 1, mode, |at| {
-        let (row, i) = (at / inner, at % inner);
-        (row / length * limit + resolved[at]) * inner + i
-    })
+    let targets: Vec<usize> = resolved
+        .iter()
+        .enumerate()
+        .map(|(at, index)| {
+            let (row, i) = (at / inner, at % inner);
+            (row / length * limit + index) * inner + i
+        })
+        .collect();
+    put_units(data, updates, 1, mode, &targets)
 }
 
 /// `data` with the slices of `updates` put in at the coordinates along the last
@@ -441,7 +440,7 @@ fn scattered_nd(data: &Tensor, indices: &Indices, updates: &Tensor, mode: Mode) 
     same_type(data, updates, &[places, rest].concat())?;
     let unit: usize = rest.iter().product();
     let rows = indices.rows(indexed)?;
-    put_units(data, updates, unit, mode, |row| rows[row])
+    put_units(data, updates, unit, mode, &rows)
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::build::Element;
+use super::vmath;
 
 macro_rules! declare {
-    ($($name:ident),*) => {
+    (vectorised: $($fast:ident = $vmath:ident),*; plain: $($name:ident),*) => {
         /// A float type.
         pub(crate) trait Real:
             Element
@@ -18,40 +19,43 @@ macro_rules! declare {
             + Div<Output = Self>
         {
             $(fn $name(self) -> Self;)*
+            $(fn $fast(self) -> Self;)*
             fn erf(self) -> Self;
             fn sigmoid(self) -> Self;
+            fn silu(self) -> Self;
+            /// `ln(1 + exp(self))`, which neither overflows nor loses small
+            /// values.
+            fn softplus(self) -> Self;
         }
+
         impl Real for f64 {
             $(#[inline(always)] fn $name(self) -> Self { f64::$name(self) })*
+            $(#[inline(always)] fn $fast(self) -> Self { f64::$fast(self) })*
             fn erf(self) -> Self { candle_core::cpu::erf::erf_f64(self) }
             fn sigmoid(self) -> Self { 1.0 / (1.0 + f64::exp(-self)) }
+            fn silu(self) -> Self { self * Real::sigmoid(self) }
+            fn softplus(self) -> Self {
+                let above = if self < 0.0 { 0.0 } else { self };
+                above + f64::exp(-self.abs()).ln_1p()
+            }
         }
+
         impl Real for f32 {
             $(#[inline(always)] fn $name(self) -> Self { f32::$name(self) })*
-            fn erf(self) -> Self { candle_core::cpu::erf::erf_f64(f64::from(self)) as f32 }
+            $(#[inline(always)] fn $fast(self) -> Self { vmath::$vmath(self) })*
             #[inline(always)]
-            fn sigmoid(self) -> Self { 1.0 / (1.0 + f32::exp(-self)) }
+            fn erf(self) -> Self { vmath::erf(self) }
+            #[inline(always)]
+            fn sigmoid(self) -> Self { vmath::sigmoid(self) }
+            #[inline(always)]
+            fn silu(self) -> Self { vmath::silu(self) }
+            #[inline(always)]
+            fn softplus(self) -> Self { vmath::softplus(self) }
         }
     };
 }
 declare!(
-    abs,
-    acos,
-    asin,
-    atan,
-    atanh,
-    ceil,
-    cos,
-    cosh,
-    exp,
-    exp2,
-    exp_m1,
-    floor,
-    ln,
-    round_ties_even,
-    sin,
-    sinh,
-    sqrt,
-    tan,
-    tanh
+    vectorised: exp = exp, exp2 = exp2, ln = log, tanh = tanh;
+    plain: abs, acos, asin, atan, atanh, ceil, cos, cosh, exp_m1, floor, round_ties_even, sin, sinh,
+        sqrt, tan
 );

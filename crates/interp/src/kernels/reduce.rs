@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::build::{
-    COSTLY, Element, Source, contiguous, reserve, simd, tensor, unsupported,
+    COSTLY, Element, Source, contiguous, reserve, tensor, wide,
 };
 use super::check::{Result, axes as checked_axes, axis as checked_axis, bad, elements, need};
 use crate::call::{Call, Outputs};
@@ -161,15 +161,14 @@ macro_rules! reduce_integer {
         #[inline(always)]
         fn with(self, other: Self) -> Self { self.wrapping_add(other) }
         #[inline(always)]
-        #[allow(unused_comparisons, reason = "never below zero for the unsigned type")]
-        fn magnitude(self) -> Self { if self < 0 { (0 as $t).wrapping_sub(self) } else { self } }
+        fn magnitude(self) -> Self { self.wrapping_abs() }
         #[inline(always)]
         fn square(self) -> Self { self.wrapping_mul(self) }
         #[inline(always)]
         fn is_nan(self) -> bool { false }
     })* };
 }
-reduce_integer!(i32, i64, u8);
+reduce_integer!(i32);
 
 /// A tensor seen as `[outer, length, inner]`, reduced along `length`.
 struct Plan {
@@ -226,7 +225,7 @@ impl Plan {
         let f = &f;
         let row = |i: usize| {
             let row = &data[i * self.length..(i + 1) * self.length];
-            simd(
+            wide::<T, O>(
                 #[inline(always)]
                 || f(row),
             )
@@ -258,7 +257,7 @@ impl Plan {
             let from = tile * TILE;
             let to = (from + TILE).min(self.inner);
             let mut out = Vec::with_capacity(to - from);
-            simd(
+            wide::<T, ()>(
                 #[inline(always)]
                 || f(&data[o * slab..(o + 1) * slab], from..to, &mut out),
             );
@@ -272,6 +271,11 @@ impl Plan {
         };
         tensor(parts.concat(), &self.dims)
     }
+}
+
+/// MIL reduces floats and int32 only.
+fn unreducible(dtype: DType) -> KernelError {
+    bad("x", format_args!("is held as {dtype:?}, expected floats or int32"))
 }
 
 fn not_contiguous() -> KernelError {
@@ -314,7 +318,7 @@ fn long_row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T + Sync) -> T::Wide {
     }
     let parts: Vec<T::Wide> = row
         .par_chunks(COSTLY)
-        .map(|part| simd(|| row_sum(part, &g)))
+        .map(|part| wide::<T, T::Wide>(|| row_sum(part, &g)))
         .collect();
     parts.into_iter().fold(T::EMPTY, T::plus)
 }
@@ -424,9 +428,7 @@ pub(crate) fn reduce(
         DType::F32 => reduce_of::<f32>(op, x, &axes, keep_dims),
         DType::F64 => reduce_of::<f64>(op, x, &axes, keep_dims),
         DType::I32 => reduce_of::<i32>(op, x, &axes, keep_dims),
-        DType::I64 => reduce_of::<i64>(op, x, &axes, keep_dims),
-        DType::U8 => reduce_of::<u8>(op, x, &axes, keep_dims),
-        other => Err(unsupported(other)),
+        other => Err(unreducible(other)),
     }
 }
 
@@ -508,11 +510,19 @@ pub(crate) fn arg_reduce(
             },
         )
     }
-    super::build::with_element!(x, T => if largest {
-        run::<T>(&plan, |a, b| a > b)
-    } else {
-        run::<T>(&plan, |a, b| a < b)
-    })
+    fn either<T: Reduce>(plan: &Plan, largest: bool) -> Result<Tensor> {
+        if largest {
+            run::<T>(plan, |a, b| a > b)
+        } else {
+            run::<T>(plan, |a, b| a < b)
+        }
+    }
+    match x.dtype() {
+        DType::F32 => either::<f32>(&plan, largest),
+        DType::F64 => either::<f64>(&plan, largest),
+        DType::I32 => either::<i32>(&plan, largest),
+        other => Err(unreducible(other)),
+    }
 }
 
 /// Sums of the elements up to each one along `axis`; `exclusive` leaves the
@@ -550,7 +560,12 @@ pub(crate) fn cumulated(x: &Tensor, axis: i64, exclusive: bool, reverse: bool) -
         }
         tensor(out, x.dims())
     }
-    super::build::with_element!(x, T => run::<T>(x, axis, exclusive, reverse))
+    match x.dtype() {
+        DType::F32 => run::<f32>(x, axis, exclusive, reverse),
+        DType::F64 => run::<f64>(x, axis, exclusive, reverse),
+        DType::I32 => run::<i32>(x, axis, exclusive, reverse),
+        other => Err(unreducible(other)),
+    }
 }
 
 #[cfg(test)]

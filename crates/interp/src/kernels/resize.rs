@@ -9,7 +9,7 @@
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::build::{COSTLY, Element, Source, contiguous, reserve, simd, tensor, with_element};
+use super::build::{COSTLY, Element, Source, contiguous, reserve, tensor, wide, with_element};
 use super::check::{Result, bad, elements, need, size};
 use super::real::Real;
 use crate::call::{Call, Outputs};
@@ -222,7 +222,7 @@ fn bilinear_of<T: Real>(x: &Tensor, target: [usize; 2], sampling: Sampling) -> R
             }
             let (low, high) = (&stretched[between.low % 2], &stretched[between.high % 2]);
             let share = between.share;
-            simd(|| {
+            wide::<T, ()>(|| {
                 for ((out, &a), &b) in out.iter_mut().zip(low).zip(high) {
                     *out = a * (one - share) + b * share;
                 }

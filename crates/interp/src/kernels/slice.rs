@@ -4,6 +4,7 @@
 //! outside is clipped. A slice with stride 1 is a view.
 
 use candle_core::Tensor;
+use milwright_ir::shape::slice_of;
 
 use super::build::{Element, Source, contiguous, tensor, to_vec, with_element};
 use super::check::{Result, bad, length, need, size};
@@ -102,34 +103,17 @@ fn resolve(dims: &[usize], slice: &Slice) -> Result<Vec<Taken>> {
                 });
             }
             let step = slice.stride.as_ref().map_or(1, |s| s[i]);
-            if step == 0 {
-                return Err(bad("stride", format_args!("is 0 at dimension {i}")));
-            }
             let end = (!set(&slice.end_mask, i)).then_some(slice.end[i]);
-            let (start, count) = python_range(size, begin, end, step);
+            let taken = slice_of(dims[i] as u64, begin, end, step)?;
+            // Both lie within the dimension.
             Ok(Taken {
-                start,
-                count,
+                start: taken.start as usize,
+                count: taken.len as usize,
                 step,
                 squeeze: false,
             })
         })
         .collect()
-}
-
-/// First index and number of elements of Python's `[begin:end:step]`.
-fn python_range(size: i64, begin: Option<i64>, end: Option<i64>, step: i64) -> (usize, usize) {
-    // The bounds that an index is clipped to.
-    let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
-    let clip = |v: i64| (if v < 0 { v.saturating_add(size) } else { v }).clamp(low, high);
-    let begin = begin.map_or(if step > 0 { low } else { high }, clip);
-    let end = end.map_or(if step > 0 { high } else { low }, clip);
-    let span = if step > 0 { end - begin } else { begin - end };
-    if span <= 0 {
-        return (0, 0);
-    }
-    let count = (span as u64).div_ceil(step.unsigned_abs());
-    (begin as usize, count as usize)
 }
 
 /// Dimensions and place of what is taken.

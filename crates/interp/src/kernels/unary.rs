@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 
 use super::binary::zip;
 use super::build::{
-    CHEAP, COSTLY, Element, Source, build, contiguous, tensor, unsupported, walkable,
+    CHEAP, COSTLY, Element, Source, build, contiguous, tensor, walkable,
 };
 use super::check::{Result, bad, need};
 use super::real::Real;
@@ -205,8 +205,10 @@ pub(crate) fn unary(op: Unary, x: &Tensor) -> Result<Tensor> {
         DType::F64 => float::<f64>(op, x),
         DType::I32 => i32::integer(op, x),
         DType::I64 => i64::integer(op, x),
-        DType::U8 => u8::integer(op, x),
-        other => Err(unsupported(other)),
+        other => Err(bad(
+            "x",
+            format_args!("is held as {other:?}, expected numbers"),
+        )),
     }
 }
 
@@ -246,8 +248,8 @@ fn float<T: Real>(op: Unary, x: &Tensor) -> Result<Tensor> {
         Unary::Relu => map::<T, T>(x, CHEAP, |x| at_least(x, zero)),
         Unary::Relu6 => map::<T, T>(x, CHEAP, |x| at_most(at_least(x, zero), of(6.0))),
         Unary::Sigmoid => map::<T, T>(x, COSTLY, T::sigmoid),
-        Unary::Silu => map::<T, T>(x, COSTLY, |x| x * x.sigmoid()),
-        Unary::Softplus => map::<T, T>(x, COSTLY, log_1p_exp),
+        Unary::Silu => map::<T, T>(x, COSTLY, T::silu),
+        Unary::Softplus => map::<T, T>(x, COSTLY, T::softplus),
         Unary::Softsign => map::<T, T>(x, CHEAP, |x| x / (one + x.abs())),
         Unary::Inverse { epsilon } => {
             let epsilon = of(epsilon);
@@ -316,17 +318,6 @@ fn at_most<T: Real>(x: T, high: T) -> T {
     if x > high { high } else { x }
 }
 
-/// `ln(1 + exp(x))` that neither overflows nor loses small values.
-#[inline(always)]
-fn log_1p_exp<T: Real>(x: T) -> T {
-    let one = T::from_f64(1.0);
-    let u = (T::ZERO - x.abs()).exp();
-    let w = one + u;
-    // The rounding of `1 + u` cancels between the logarithm and the divisor.
-    let log1p = if w == one { u } else { w.ln() * u / (w - one) };
-    at_least(x, T::ZERO) + log1p
-}
-
 /// The functions that MIL defines for integers.
 trait Integer: Element {
     fn integer(op: Unary, x: &Tensor) -> Result<Tensor>;
@@ -336,11 +327,9 @@ macro_rules! integers {
     ($($t:ty),*) => { $(impl Integer for $t {
         fn integer(op: Unary, x: &Tensor) -> Result<Tensor> {
             match op {
-                #[allow(unused_comparisons, reason = "never below zero for the unsigned type")]
                 Unary::Abs => map::<$t, $t>(x, CHEAP, |x| {
                     if x < 0 { (0 as $t).wrapping_sub(x) } else { x }
                 }),
-                #[allow(unused_comparisons, reason = "never below zero for the unsigned type")]
                 Unary::Sign => map::<$t, $t>(x, CHEAP, |x| {
                     if x > 0 { 1 } else if x < 0 { (0 as $t).wrapping_sub(1) } else { 0 }
                 }),
@@ -363,7 +352,7 @@ macro_rules! integers {
         }
     })* };
 }
-integers!(i32, i64, u8);
+integers!(i32, i64);
 
 /// 1 where `x` is 0, else 0.
 ///
@@ -427,7 +416,7 @@ pub(crate) fn leaky_by_channel(x: &Tensor, alpha: &Tensor) -> Result<Tensor> {
 /// When a parameter does not fit the channels or `x` is no float.
 pub(crate) fn softplus_by_channel(x: &Tensor, alpha: &Tensor, beta: &Tensor) -> Result<Tensor> {
     fn run<T: Real>(x: &Tensor, alpha: &Tensor, beta: &Tensor) -> Result<Tensor> {
-        let inner = zip::<T, T, T>(x, beta, COSTLY, |x, beta| log_1p_exp(beta * x))?;
+        let inner = zip::<T, T, T>(x, beta, COSTLY, |x, beta| (beta * x).softplus())?;
         zip::<T, T, T>(&inner, alpha, CHEAP, |x, alpha| alpha * x)
     }
     let alpha = per_channel("alpha", x, alpha)?;
