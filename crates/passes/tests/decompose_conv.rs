@@ -6,7 +6,6 @@ use std::path::Path;
 
 use milwright_ir::{DataType, NoBlobs, Program};
 use milwright_passes::{Pipeline, Report, RunOptions};
-use milwright_verify::npz;
 use proptest::prelude::*;
 use support::evaluate::evaluate;
 use support::{Conv, Tensor, check_added};
@@ -188,7 +187,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn random_convolutions((conv, x) in cases(false)) {
@@ -205,16 +204,13 @@ proptest! {
 #[test]
 fn goldens() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/goldens");
-    let arrays = npz::load(&folder.join("conv.npz")).unwrap();
+    let arrays = support::load_npz(&folder.join("conv.npz"));
     let text = std::fs::read_to_string(folder.join("conv.json")).unwrap();
     let cases: serde_json::Value = serde_json::from_str(&text).unwrap();
     let cases = cases["cases"].as_array().unwrap();
     let mut forms = std::collections::BTreeMap::new();
     for case in cases {
-        let array = |key: &serde_json::Value| {
-            let array = arrays.get(key.as_str().unwrap()).unwrap();
-            Tensor::new(array.shape().to_vec(), array.data().to_f64())
-        };
+        let array = |key: &serde_json::Value| arrays[key.as_str().unwrap()].clone();
         let params = &case["params"];
         let ints = |name: &str| -> Option<Vec<i32>> {
             let given = params[name].as_array()?;

@@ -9,7 +9,7 @@ use super::Tensor;
 
 /// Runs `main` on `x`; the results by name. Every value must have the type
 /// that the program declares.
-pub fn evaluate(program: &Program, x: &Tensor) -> HashMap<String, Tensor> {
+pub(crate) fn evaluate(program: &Program, x: &Tensor) -> HashMap<String, Tensor> {
     let function = &program.functions[0];
     let body = function.body().unwrap();
     let mut values = HashMap::new();
@@ -33,7 +33,7 @@ pub fn evaluate(program: &Program, x: &Tensor) -> HashMap<String, Tensor> {
                 let Ok(data) = c.to_f64s(&NoBlobs as &dyn BlobSource) else {
                     continue;
                 };
-                let shape = ty.known_shape().unwrap().iter().map(|&d| d as usize);
+                let shape = ty.known_shape().unwrap().into_iter().map(|d| d as usize);
                 Tensor::new(shape.collect(), data)
             }
             "reshape" => reshape(need("x"), &ints("shape").unwrap()),

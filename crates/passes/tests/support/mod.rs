@@ -2,7 +2,7 @@
 //! programs of one operation, and the check of what a pass added.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-pub mod evaluate;
+pub(crate) mod evaluate;
 
 use milwright_ir::{
     Arg, Block, ConstData, Constant, DataType, Function, Op, Program, TensorData, TensorType,
@@ -11,38 +11,68 @@ use milwright_ir::{
 
 /// A tensor in double precision, row-major.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    pub shape: Vec<usize>,
-    pub data: Vec<f64>,
+pub(crate) struct Tensor {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) data: Vec<f64>,
 }
 
 impl Tensor {
-    pub fn new(shape: Vec<usize>, data: Vec<f64>) -> Self {
+    pub(crate) fn new(shape: Vec<usize>, data: Vec<f64>) -> Self {
         assert_eq!(shape.iter().product::<usize>(), data.len());
         Self { shape, data }
     }
 }
 
+/// The float32 arrays of an `.npz` file.
+pub(crate) fn load_npz(path: &std::path::Path) -> std::collections::HashMap<String, Tensor> {
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+    let mut arrays = std::collections::HashMap::new();
+    for i in 0..archive.len() {
+        let mut file = archive.by_index(i).unwrap();
+        let name = file.name().unwrap().trim_end_matches(".npy").to_owned();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+        // Magic, version 1.0, length of the header, the header as a Python dict.
+        assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+        let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        let header = std::str::from_utf8(&bytes[10..start]).unwrap();
+        assert!(header.contains("'descr': '<f4'") && header.contains("'fortran_order': False"));
+        let shape = header
+            .split("'shape': (")
+            .nth(1)
+            .unwrap()
+            .split(')')
+            .next()
+            .unwrap();
+        let shape = shape.split(',').map(str::trim).filter(|s| !s.is_empty());
+        let shape = shape.map(|s| s.parse().unwrap()).collect();
+        let data = bytes[start..].as_chunks::<4>().0.iter();
+        let data = data.map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+        arrays.insert(name, Tensor::new(shape, data));
+    }
+    arrays
+}
+
 /// A convolution as the tests write it.
 #[derive(Clone, Debug)]
-pub struct Conv {
-    pub op: &'static str,
-    pub x: Vec<usize>,
-    pub dtype: DataType,
-    pub weight: Tensor,
-    pub bias: Option<Tensor>,
-    pub strides: Option<Vec<i32>>,
-    pub dilations: Option<Vec<i32>>,
-    pub groups: Option<i32>,
-    pub pad_type: Option<String>,
-    pub pad: Option<Vec<i32>>,
-    pub output_shape: Option<Vec<i32>>,
+pub(crate) struct Conv {
+    pub(crate) op: &'static str,
+    pub(crate) x: Vec<usize>,
+    pub(crate) dtype: DataType,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Tensor>,
+    pub(crate) strides: Option<Vec<i32>>,
+    pub(crate) dilations: Option<Vec<i32>>,
+    pub(crate) groups: Option<i32>,
+    pub(crate) pad_type: Option<String>,
+    pub(crate) pad: Option<Vec<i32>>,
+    pub(crate) output_shape: Option<Vec<i32>>,
     /// Dimensions of `x` that the program does not know.
-    pub unknown: Vec<usize>,
+    pub(crate) unknown: Vec<usize>,
 }
 
 /// Adds a `const` operation.
-pub fn constant(
+pub(crate) fn constant(
     program: &mut Program,
     block: milwright_ir::BlockId,
     name: &str,
@@ -56,7 +86,7 @@ pub fn constant(
 }
 
 /// Adds an operation with one result.
-pub fn add(
+pub(crate) fn add(
     program: &mut Program,
     block: milwright_ir::BlockId,
     op: Op,
@@ -75,7 +105,7 @@ pub fn add(
 }
 
 /// An empty function `main` with one input `x`.
-pub fn program(x: TensorType) -> (Program, milwright_ir::BlockId, ValueId) {
+pub(crate) fn program(x: TensorType) -> (Program, milwright_ir::BlockId, ValueId) {
     let mut program = Program::default();
     let input = program.values.push(Value {
         name: "x".into(),
@@ -113,7 +143,7 @@ fn floats(t: &Tensor, dtype: DataType) -> Constant {
 
 impl Conv {
     /// A program that is just this convolution; its result is `y`.
-    pub fn program(&self) -> Program {
+    pub(crate) fn program(&self) -> Program {
         let dims: Vec<milwright_ir::Dim> = (0..self.x.len())
             .map(|i| match self.unknown.contains(&i) {
                 true => milwright_ir::Dim::Unknown,
@@ -173,7 +203,7 @@ const ALLOWED: [&str; 10] = [
 /// Checks every operation of a program that held nothing but convolutions
 /// (`constexpr_*` apart): only allowed types, contiguous slices unless
 /// `strided`, at most four dimensions. Returns how many were checked.
-pub fn check_added(program: &Program, added: impl Fn(&str) -> bool, strided: bool) -> usize {
+pub(crate) fn check_added(program: &Program, added: impl Fn(&str) -> bool, strided: bool) -> usize {
     let mut checked = 0;
     for id in program.all_ops() {
         let op = &program.ops[id];
