@@ -8,8 +8,10 @@ mod runs;
 
 use crate::call::Kernel;
 
+pub(crate) mod float;
 pub(crate) mod gemm;
 pub(crate) mod layout;
+pub(crate) mod rows;
 pub(crate) mod simd;
 pub(crate) mod vmath;
 
@@ -52,10 +54,14 @@ kernels! {
         constexpr_sparse_to_dense;
     conv: conv, conv_transpose;
     gather: gather, gather_along_axis, gather_nd, scatter, scatter_along_axis, scatter_nd;
+    gelu: gelu;
     identity: identity;
     join: concat, split, stack, tile;
     linear: einsum, linear, matmul;
+    norm: batch_norm, instance_norm, l2_norm, layer_norm, local_response_norm;
     pad: pad;
+    pool: avg_pool, l2_pool, max_pool;
+    recurrent: gru, lstm, rnn;
     reduce: cumsum, reduce_argmax, reduce_argmin, reduce_l1_norm, reduce_l2_norm, reduce_log_sum,
         reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum,
         reduce_sum_square;
@@ -65,6 +71,7 @@ kernels! {
     shape: band_part, expand_dims, fill, fill_like, flatten2d, one_hot, range_1d, reshape,
         reshape_like, reverse, reverse_sequence, shape, squeeze, transpose;
     slice: slice_by_index, slice_by_size, slice_update;
+    softmax: softmax;
     sort: argsort, topk;
     space: batch_to_space, crop, depth_to_space, pixel_shuffle, pixel_unshuffle, sliding_windows,
         space_to_batch, space_to_depth;
