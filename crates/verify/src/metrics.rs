@@ -57,11 +57,14 @@ impl Tolerance {
 impl std::fmt::Display for Tolerance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Tolerance::Elementwise { atol, rtol } if *rtol == 0.0 => {
+                write!(f, "|out - ref| <= {atol:?}")
+            }
             Tolerance::Elementwise { atol, rtol } => {
-                write!(f, "|out - ref| <= {atol:e} + {rtol:e} * |ref|")
+                write!(f, "|out - ref| <= {atol:?} + {rtol:?} * |ref|")
             }
             Tolerance::Scaled { scale } => {
-                write!(f, "|out - ref| <= {scale:e} * max|ref|, integers equal")
+                write!(f, "|out - ref| <= {scale:?} * max|ref|, integers equal")
             }
         }
     }
