@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use milwright_ir::{BlobSource, Program};
+use milwright_ir::{BlobSource, Program, Severity, verify};
 
 use crate::error::{Error, ParseError};
 use crate::pass::{Options, Pass};
@@ -73,6 +73,9 @@ impl Pipeline {
         let mut report = Report::default();
         let mut fuel = options.fuel;
         let mut known = findings(program, blobs);
+        if !known.is_empty() {
+            return Err(Error::Invalid { findings: known });
+        }
         for step in &self.steps {
             let mut rewriter = Rewriter::new(program, blobs, step.pass.name, fuel);
             let result = (step.pass.run)(&mut rewriter, &step.options)?;
@@ -121,9 +124,13 @@ impl fmt::Display for Pipeline {
     }
 }
 
-/// What the verifier has against the program.
-fn findings(_program: &Program, _blobs: &dyn BlobSource) -> Vec<String> {
-    Vec::new()
+/// The errors that the verifier finds in the program.
+fn findings(program: &Program, blobs: &dyn BlobSource) -> Vec<String> {
+    let found = verify(program, blobs);
+    let errors = found.iter().filter(|d| d.severity == Severity::Error);
+    errors
+        .map(|d| format!("{}: {} ({})", d.location, d.message, d.code))
+        .collect()
 }
 
 /// Those of `after` that are not in `before`, counting repeats.

@@ -187,7 +187,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_convolutions((conv, x) in cases(false)) {
@@ -247,4 +247,156 @@ fn goldens() {
         CHOICES.len()
     );
     assert!(cases.len() > 300 && forms.len() >= 6);
+}
+
+/// Spatial dimensions of unknown size, alone and with an unknown batch.
+#[test]
+fn unknown_sizes() {
+    let mut forms = std::collections::BTreeSet::new();
+    let (mut taken, mut left) = (0, 0);
+    for (index, (x, weight, groups, strides)) in [
+        (vec![1, 4, 11], vec![3, 4, 3], 1, vec![1]),
+        (vec![2, 4, 11], vec![6, 2, 4], 2, vec![3]),
+        (vec![1, 3, 11], vec![3, 1, 4], 3, vec![2]),
+        (vec![1, 4, 11], vec![2, 4, 1], 1, vec![1]),
+        (vec![2, 3, 9, 8], vec![4, 3, 3, 2], 1, vec![1, 1]),
+        (vec![1, 4, 9, 8], vec![6, 2, 3, 3], 2, vec![2, 3]),
+        (vec![1, 4, 9, 8], vec![4, 1, 3, 3], 4, vec![1, 1]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for unknown in [
+            vec![2],
+            (2..x.len()).collect(),
+            (0..x.len()).filter(|&d| d != 1).collect(),
+        ] {
+            for pad_type in ["custom", "valid", "same"] {
+                let strided = strides.iter().any(|&s| s > 1);
+                if strided && pad_type == "same" {
+                    continue;
+                }
+                let rank = x.len() - 2;
+                let conv = Conv {
+                    op: "conv",
+                    x: x.clone(),
+                    dtype: DataType::Float16,
+                    weight: values(&weight, 7 + index as u64),
+                    bias: (index % 2 == 0).then(|| values(&weight[..1], 5)),
+                    strides: Some(strides.clone()),
+                    dilations: None,
+                    groups: Some(groups),
+                    pad_type: Some(pad_type.into()),
+                    pad: (pad_type == "custom").then(|| vec![2, 1, 0, 3][..2 * rank].to_vec()),
+                    output_shape: None,
+                    unknown: unknown.clone(),
+                };
+                let original = conv.program();
+                let x = values(&x, 3);
+                let expected = evaluate(&original, &x).remove("y").unwrap();
+                for text in CHOICES {
+                    let mut program = original.clone();
+                    let report = run(&mut program, text);
+                    if report.left().count() > 0 {
+                        assert!(
+                            strided && text.contains("space-to-depth"),
+                            "{text}: {conv:?}"
+                        );
+                        left += 1;
+                        continue;
+                    }
+                    taken += 1;
+                    forms.insert(report.steps[0].result.rewritten[0].form);
+                    check_added(&program, |_| true, text.contains("strided-slice"));
+                    unused(&mut program, text);
+                    let y = evaluate(&program, &x).remove("y").unwrap();
+                    close(&y, &expected, &conv, text);
+                }
+            }
+        }
+    }
+    println!("{taken} taken, {left} left; forms: {forms:?}");
+    assert!(taken > 150 && left > 0 && forms.len() == 2);
+}
+
+/// Long kernels become few slices.
+#[test]
+fn long_kernels_take_few_operations() {
+    let mut conv = Conv {
+        op: "conv",
+        x: vec![1, 1, 2000],
+        dtype: DataType::Float32,
+        weight: values(&[5, 1, 512], 3),
+        bias: None,
+        strides: Some(vec![160]),
+        dilations: None,
+        groups: None,
+        pad_type: None,
+        pad: None,
+        output_shape: None,
+        unknown: vec![],
+    };
+    let added = |conv: &Conv, text: &str| {
+        let mut program = conv.program();
+        let report = run(&mut program, text);
+        let rewritten = report.steps[0].result.rewritten[0].clone();
+        assert_eq!(rewritten.macs_before, rewritten.macs_after, "{rewritten:?}");
+        (rewritten.form, rewritten.weights, rewritten.added)
+    };
+    let (form, weights, ops) = added(&conv, CHOICES[0]);
+    assert_eq!((form, weights.as_str()), ("frames", "same bytes"));
+    // One slice cuts the signal to whole rows, four take rows.
+    assert!(
+        ops["slice_by_index"] <= 5 && ops["matmul"] == 1 && !ops.contains_key("transpose"),
+        "{ops:?}"
+    );
+    let (_, _, ops) = added(&conv, CHOICES[1]);
+    assert_eq!(ops["matmul"], 4, "{ops:?}");
+    let x = values(&conv.x.clone(), 9);
+    compare(&conv, &x, None);
+    // Stride 1: windows by doubling.
+    conv.strides = None;
+    let (form, weights, ops) = added(&conv, CHOICES[0]);
+    assert_eq!((form, weights.as_str()), ("unfold", "same bytes"));
+    assert!(ops["slice_by_index"] <= 40 && ops["matmul"] == 1, "{ops:?}");
+    conv.x = vec![1, 1, 600];
+    for kernel in [17, 37, 100, 101] {
+        for stride in [1, 2, 3] {
+            conv.weight = values(&[2, 1, kernel], 5);
+            conv.strides = Some(vec![stride]);
+            compare(&conv, &values(&conv.x.clone(), 2), None);
+            let two = Conv {
+                x: vec![1, 2, 150],
+                weight: values(&[2, 2, kernel], 5),
+                ..conv.clone()
+            };
+            compare(&two, &values(&two.x.clone(), 2), None);
+        }
+    }
+}
+
+/// A bad result is found by halving the number of changes.
+#[test]
+fn changes_can_be_limited() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
+    let model = milwright_ir::Model::open(folder.join("conv-zoo/fp32.mlpackage")).unwrap();
+    let pipeline = Pipeline::parse("no-conv").unwrap();
+    let count = |program: &Program| {
+        let ops = program.all_ops();
+        ops.iter()
+            .filter(|&&o| program.ops[o].op_type.starts_with("conv"))
+            .count()
+    };
+    let all = count(model.program());
+    for fuel in [0, 1, 5, 1000] {
+        let mut program = model.program().clone();
+        let options = RunOptions { fuel: Some(fuel) };
+        let report = pipeline
+            .run(&mut program, model.package(), &options)
+            .unwrap();
+        let taken = all - count(&program);
+        assert_eq!(taken, all.min(fuel as usize));
+        assert_eq!(report.changes(), taken);
+        assert_eq!(report.out_of_fuel, fuel <= 5);
+    }
 }
