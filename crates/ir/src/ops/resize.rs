@@ -166,7 +166,7 @@ fn upsample(op: &OpView<'_>) -> Types {
         if let Dim::Known(n) = result[i] {
             // In fp32, as the factor is.
             let size = (factor as f32 * n as f32).floor();
-            if !(size >= 1.0 && size < 9e15) {
+            if !(1.0..9e15).contains(&size) {
                 return Err(ParamError::value(param, format!("{factor} times {n} is no size")));
             }
             result[i] = Dim::Known(size as u64);

@@ -300,7 +300,11 @@ fn nest(out: &mut String, items: &[String], shape: &[usize]) -> fmt::Result {
     match shape {
         [] => items.iter().try_for_each(|item| out.write_str(item)),
         [_, inner @ ..] => {
-            let step = inner.iter().product::<usize>().max(1);
+            // A shape without elements may have any sizes beside its 0.
+            let step = inner
+                .iter()
+                .fold(1usize, |n, &d| n.saturating_mul(d))
+                .max(1);
             out.write_str("[")?;
             for (i, chunk) in items.chunks(step).enumerate() {
                 comma(out, i)?;

@@ -1,23 +1,22 @@
-//! Small programs built by hand, each with one thing wrong, and random damage.
+//! Small programs built by hand, each with one thing wrong.
 
 use milwright_ir::{
     Arg, Block, BlockId, Constant, DataType, Diagnostic, Function, NoBlobs, Op, OpId, Program,
     TensorData, TensorType, Value, ValueDef, ValueId, ValueType, verify,
 };
-use proptest::prelude::*;
 
 /// A program under construction, with one function `main`.
-struct Builder {
-    program: Program,
+pub(crate) struct Builder {
+    pub(crate) program: Program,
     block: BlockId,
 }
 
-fn float(shape: &[u64]) -> ValueType {
+pub(crate) fn float(shape: &[u64]) -> ValueType {
     TensorType::fixed(DataType::Float32, shape).into()
 }
 
 impl Builder {
-    fn new(opset: &str) -> Self {
+    pub(crate) fn new(opset: &str) -> Self {
         let mut program = Program::default();
         let block = program.blocks.push(Block::default());
         program.functions.push(Function {
@@ -30,7 +29,7 @@ impl Builder {
         Self { program, block }
     }
 
-    fn input(&mut self, name: &str, ty: ValueType) -> ValueId {
+    pub(crate) fn input(&mut self, name: &str, ty: ValueType) -> ValueId {
         let n = self.program.functions[0].inputs.len();
         let id = self.program.values.push(Value {
             name: name.into(),
@@ -42,7 +41,12 @@ impl Builder {
     }
 
     /// An operation at the end of the body.
-    fn op(&mut self, op_type: &str, args: &[(&str, Arg)], outputs: &[(&str, ValueType)]) -> OpId {
+    pub(crate) fn op(
+        &mut self,
+        op_type: &str,
+        args: &[(&str, Arg)],
+        outputs: &[(&str, ValueType)],
+    ) -> OpId {
         self.op_in(self.block, op_type, args, outputs)
     }
 
@@ -90,7 +94,7 @@ impl Builder {
 }
 
 /// `relu`, `reduce_sum`, `conv` and `cond`, with nothing wrong.
-fn sound() -> Builder {
+pub(crate) fn sound() -> Builder {
     let mut b = Builder::new("CoreML7");
     let x = b.input("x", float(&[1, 2, 8]));
     let relu = b.op("relu", &[("x", Arg::Value(x))], &[("y", float(&[1, 2, 8]))]);
@@ -411,174 +415,4 @@ fn states_are_read_and_written_in_ios18() {
     let small = b.input("small", float(&[2, 3]));
     set(&mut b, "write_state", "data", Arg::Value(small));
     assert_eq!(codes(&b.program), ["wrong-type"]);
-}
-
-/// One random change.
-#[derive(Clone, Debug)]
-enum Damage {
-    Operand(usize, usize, usize),
-    Shape(usize, Vec<u64>),
-    Unknown(usize, usize),
-    Dtype(usize, usize),
-    Ints(usize, usize, Vec<i32>),
-    Drop(usize, usize),
-    Rename(usize, usize),
-    Type(usize, usize),
-    Order(usize, usize),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    let n = || 0usize..64;
-    let size = prop_oneof![0u64..5, Just(u64::MAX), Just(u64::MAX / 2), any::<u64>()];
-    let int = prop_oneof![-4i32..6, Just(i32::MIN), Just(i32::MAX)];
-    prop_oneof![
-        (n(), n(), n()).prop_map(|(a, b, c)| Damage::Operand(a, b, c)),
-        (n(), prop::collection::vec(size, 0..7)).prop_map(|(a, b)| Damage::Shape(a, b)),
-        (n(), n()).prop_map(|(a, b)| Damage::Unknown(a, b)),
-        (n(), n()).prop_map(|(a, b)| Damage::Dtype(a, b)),
-        (n(), n(), prop::collection::vec(int, 0..7)).prop_map(|(a, b, c)| Damage::Ints(a, b, c)),
-        (n(), n()).prop_map(|(a, b)| Damage::Drop(a, b)),
-        (n(), n()).prop_map(|(a, b)| Damage::Rename(a, b)),
-        (n(), n()).prop_map(|(a, b)| Damage::Type(a, b)),
-        (n(), n()).prop_map(|(a, b)| Damage::Order(a, b)),
-    ]
-}
-
-fn apply(program: &mut Program, damage: Damage) {
-    let ops: Vec<OpId> = program.ops.ids().collect();
-    let values: Vec<ValueId> = program.values.ids().collect();
-    let blocks: Vec<BlockId> = program.blocks.ids().collect();
-    let tensor = |program: &mut Program, n: usize, f: &dyn Fn(&mut TensorType)| {
-        if let ValueType::Tensor(t) = &mut program.values[values[n % values.len()]].ty {
-            f(t);
-        }
-    };
-    let inputs = |n: usize| ops[n % ops.len()];
-    match damage {
-        Damage::Operand(op, param, value) => {
-            let list = &mut program.ops[inputs(op)].inputs;
-            let len = list.len().max(1);
-            if let Some((_, args)) = list.get_mut(param % len) {
-                *args = vec![Arg::Value(values[value % values.len()])];
-            }
-        }
-        Damage::Shape(value, shape) => tensor(program, value, &|t| {
-            t.shape = shape.iter().map(|&d| d.into()).collect();
-        }),
-        Damage::Unknown(value, dim) => tensor(program, value, &|t| {
-            let len = t.shape.len().max(1);
-            if let Some(d) = t.shape.get_mut(dim % len) {
-                *d = if dim < 48 {
-                    milwright_ir::Dim::Unknown
-                } else {
-                    milwright_ir::Dim::Variadic
-                };
-            }
-        }),
-        Damage::Dtype(value, dtype) => tensor(program, value, &|t| {
-            t.dtype = DataType::ALL[dtype % DataType::ALL.len()];
-        }),
-        Damage::Ints(op, param, ints) => {
-            let list = &mut program.ops[inputs(op)].inputs;
-            let len = list.len().max(1);
-            if let Some((_, args)) = list.get_mut(param % len) {
-                let constant = match ints.as_slice() {
-                    [one] => Constant::int(*one),
-                    many => Constant::ints(many),
-                };
-                *args = vec![Arg::Const(constant)];
-            }
-        }
-        Damage::Drop(op, param) => {
-            let list = &mut program.ops[inputs(op)].inputs;
-            if !list.is_empty() {
-                let len = list.len();
-                list.remove(param % len);
-            }
-        }
-        Damage::Rename(op, def) => {
-            let names: Vec<&str> = milwright_ir::ops::all().map(|d| d.name).collect();
-            let op = &mut program.ops[inputs(op)];
-            // Spread over the whole table.
-            let name = names[def * 31 % names.len()];
-            op.op_type = name.into();
-            op.def = milwright_ir::ops::lookup(name);
-        }
-        Damage::Type(a, b) => {
-            let from = program.values[values[b % values.len()]].ty.clone();
-            program.values[values[a % values.len()]].ty = from;
-        }
-        Damage::Order(block, at) => {
-            let list = &mut program.blocks[blocks[block % blocks.len()]].ops;
-            if list.len() > 1 {
-                let n = at % (list.len() - 1);
-                list.swap(n, n + 1);
-            }
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
-
-    #[test]
-    fn no_damage_makes_the_verifier_panic(list in prop::collection::vec(damage(), 1..8)) {
-        let mut program = sound().program;
-        for one in list {
-            apply(&mut program, one);
-        }
-        for finding in verify(&program, &NoBlobs) {
-            prop_assert!(!finding.to_string().is_empty());
-        }
-        milwright_ir::text::print(&program, Default::default(), None);
-    }
-
-    /// Every operation of the table, with arguments of every kind.
-    #[test]
-    fn no_arguments_make_inference_panic(
-        which in any::<prop::sample::Index>(),
-        shapes in prop::collection::vec(prop::collection::vec(
-            prop_oneof![4 => 0u64..6, 1 => Just(u64::MAX), 1 => any::<u64>()], 0..6), 12),
-        ints in prop::collection::vec(prop::collection::vec(
-            prop_oneof![6 => -3i32..5, 1 => Just(i32::MIN), 1 => Just(i32::MAX)], 0..6), 12),
-        kinds in prop::collection::vec(0u8..4, 12),
-    ) {
-        let defs: Vec<_> = milwright_ir::ops::all().collect();
-        let def = which.get(&defs);
-        let mut b = Builder::new("CoreML8");
-        let mut args = Vec::new();
-        for (i, param) in def.params.iter().enumerate() {
-            let i = i % 12;
-            let dtype = param.domains.last().map_or(DataType::Float32, |d| d.dtypes[0]);
-            let ty = TensorType::fixed(dtype, &shapes[i]);
-            match (kinds[i], dtype) {
-                (0, _) => {}
-                (1, _) => args.push((param.name, Arg::Value(b.input(param.name, ty.into())))),
-                (_, DataType::Bool) => {
-                    let bools: Vec<bool> = ints[i].iter().map(|&n| n > 0).collect();
-                    let constant = match bools.as_slice() {
-                        [one] => Constant::bool(*one),
-                        many => Constant::bools(many),
-                    };
-                    args.push((param.name, Arg::Const(constant)));
-                }
-                (_, DataType::Float32 | DataType::Float16) if kinds[i] == 2 => {
-                    args.push((param.name, Arg::Value(b.input(param.name, ty.into()))));
-                }
-                _ => {
-                    let constant = match ints[i].as_slice() {
-                        [one] => Constant::int(*one),
-                        many => Constant::ints(many),
-                    };
-                    args.push((param.name, Arg::Const(constant)));
-                }
-            }
-        }
-        let op = b.op(def.name, &args, &[("a", float(&[1])), ("b", float(&[1]))]);
-        let view = milwright_ir::OpView::new(&b.program, op, &NoBlobs);
-        if let Err(error) = def.infer(&view) {
-            prop_assert!(!error.to_string().is_empty());
-        }
-        verify(&b.program, &NoBlobs);
-    }
 }

@@ -1,7 +1,7 @@
 //! Where the tests find models.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use milwright_ir::Model;
 
@@ -54,33 +54,41 @@ pub(crate) fn models() -> Vec<(String, Model)> {
     opened.collect()
 }
 
-/// Calls `f` on every conformance case; returns how many there are.
+/// Calls `f` on every conformance case; returns how many there are. The cases
+/// are unpacked once, below the build folder.
 pub(crate) fn conformance(mut f: impl FnMut(&str, &Model)) -> usize {
-    let Some(shared) = shared() else { return 0 };
-    let mut zips: Vec<PathBuf> = std::fs::read_dir(shared.join("conformance"))
+    static UNPACKED: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let folders = UNPACKED.get_or_init(|| match shared() {
+        Some(shared) => unpack(&shared.join("conformance")),
+        None => Vec::new(),
+    });
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_string_lossy();
+        let model = Model::open(folder.join("model.mlpackage")).unwrap();
+        f(&name, &model);
+    }
+    folders.len()
+}
+
+fn unpack(conformance: &Path) -> Vec<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    std::fs::create_dir_all(&target).unwrap();
+    let mut zips: Vec<PathBuf> = std::fs::read_dir(conformance)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e == "zip"))
         .collect();
     zips.sort();
-    for path in &zips {
-        let folder = tempfile::tempdir().unwrap();
-        let mut zip = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
-        for i in 0..zip.len() {
-            let mut entry = zip.by_index(i).unwrap();
-            let name = entry.name().unwrap().into_owned();
-            if !name.starts_with("model.mlpackage/") || name.ends_with('/') {
-                continue;
-            }
-            let target = folder.path().join(name);
-            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).unwrap();
-            std::fs::write(target, bytes).unwrap();
+    let folders = zips.iter().map(|path| {
+        let folder = target.join(path.file_stem().unwrap());
+        if !folder.is_dir() {
+            // Renamed when whole, so that an interrupted run leaves no half case.
+            let half = tempfile::tempdir_in(&target).unwrap();
+            let mut zip = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+            zip.extract(half.path()).unwrap();
+            std::fs::rename(half.keep(), &folder).unwrap();
         }
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let model = Model::open(folder.path().join("model.mlpackage")).unwrap();
-        f(&name, &model);
-    }
-    zips.len()
+        folder
+    });
+    folders.collect()
 }
