@@ -93,7 +93,7 @@ fn arrays(path: &Path) -> HashMap<String, Array> {
     (0..archive.len())
         .map(|i| {
             let mut entry = archive.by_index(i).unwrap();
-            let name = entry.name().trim_end_matches(".npy").to_owned();
+            let name = entry.name().unwrap().trim_end_matches(".npy").to_owned();
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).unwrap();
             (name, Array::parse(&bytes))
@@ -220,7 +220,7 @@ fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
         inputs: function_inputs,
     } = builder;
     let id = program.ops.push(op);
-    let types = (def.infer)(&OpView::new(&program, id, &NoBlobs)).map_err(|e| e.to_string())?;
+    let types = def.infer(&OpView::new(&program, id, &NoBlobs)).map_err(|e| e.to_string())?;
     for (i, ty) in types.into_iter().enumerate() {
         let value = program.values.push(milwright_ir::Value {
             name: format!("out_{i}"),
