@@ -38,7 +38,7 @@ pub enum Error {
         /// Type of the one to add.
         op_type: String,
         /// Why it is wrong.
-        cause: ParamError,
+        cause: Box<ParamError>,
     },
     /// A replacement does not fit the operation it replaces. A bug of this program.
     #[error("internal error: {location}: {problem}; please report it")]

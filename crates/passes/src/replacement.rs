@@ -144,7 +144,7 @@ impl<'r, 'p> Replacement<'r, 'p> {
             .map_err(|cause| Error::Operation {
                 location: self.rewriter.location(self.site),
                 op_type,
-                cause,
+                cause: Box::new(cause),
             })?;
         let program = self.rewriter.program_mut();
         let value = program.values.push(Value {
