@@ -123,8 +123,8 @@ fn a_zip_and_a_folder_hold_the_same_model() {
 #[test]
 fn fixtures_give_their_expected_outputs() {
     let all = fixtures();
-    // fp16 activations are not rounded in fp32 evaluation, but constants of the
-    // graph were.
+    // Where weights were rounded to fp16, 1e-3 of the largest output
+    // (fixtures/README.md), which is 5 and, for the flexible transformer, 41.
     let table: [(&str, &str, Option<&str>, f64); 22] = [
         ("asr-encoder", "fp32.mlpackage", None, 1e-5),
         ("asr-encoder", "fp16.mlpackage", None, 5e-3),
@@ -132,7 +132,7 @@ fn fixtures_give_their_expected_outputs() {
         ("transformer-kv", "fp16.mlpackage", None, 5e-3),
         ("transformer-kv", "fp16_slice_update.mlpackage", None, 5e-3),
         ("transformer-flexible", "fp32.mlpackage", None, 1e-5),
-        ("transformer-flexible", "fp16.mlpackage", None, 5e-3),
+        ("transformer-flexible", "fp16.mlpackage", None, 4e-2),
         ("conv-zoo", "fp32.mlpackage", None, 1e-5),
         ("conv-zoo", "fp16.mlpackage", None, 5e-3),
         ("conv3d", "fp32.mlpackage", None, 1e-5),
