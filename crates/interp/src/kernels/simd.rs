@@ -70,22 +70,6 @@ where
     })
 }
 
-/// `f` of every pair of elements; the shorter slice decides the length.
-pub(crate) fn zip<A, B, T>(a: &[A], b: &[B], f: impl Fn(A, B) -> T + Sync) -> Vec<T>
-where
-    A: Copy + Sync,
-    B: Copy + Sync,
-    T: Copy + Default + Send + Sync,
-{
-    build(a.len().min(b.len()), |start, out| {
-        let a = &a[start..start + out.len()];
-        let b = &b[start..start + out.len()];
-        for ((y, &p), &q) in out.iter_mut().zip(a).zip(b) {
-            *y = f(p, q);
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +86,5 @@ mod tests {
         }
         let a: Vec<f32> = (0..70_001).map(|i| i as f32).collect();
         assert_eq!(map(&a, |x| x + 1.0)[70_000], 70_001.0);
-        assert_eq!(zip(&a, &a[..5], |x, y| x * y), [0.0, 1.0, 4.0, 9.0, 16.0]);
     }
 }
