@@ -30,7 +30,10 @@ pub(crate) fn conv_transpose(call: &Call<'_>) -> Outputs {
 }
 
 fn windows(call: &Call<'_>, operands: &Operands) -> Result<Vec<Windows>> {
-    let kernel: Vec<u64> = operands.weight.dims()[2..].iter().map(|&d| d as u64).collect();
+    let kernel: Vec<u64> = operands.weight.dims()[2..]
+        .iter()
+        .map(|&d| d as u64)
+        .collect();
     Ok(shape::windows(&call.view, &kernel)?)
 }
 
@@ -133,16 +136,19 @@ impl Operands {
         let depth = inputs_each * taps.len();
         if outputs_each <= 2 || (inputs_each == 1 && outputs_each < gemm::ROWS) {
             let taps = input.taps_of_group(&taps, inputs_each);
-            direct::run(&direct::Problem {
-                input: &input,
-                axes,
-                taps: &taps,
-                weight: &weight,
-                bias,
-                outputs,
-                outputs_each,
-                inputs_each,
-            }, &mut out);
+            direct::run(
+                &direct::Problem {
+                    input: &input,
+                    axes,
+                    taps: &taps,
+                    weight: &weight,
+                    bias,
+                    outputs,
+                    outputs_each,
+                    inputs_each,
+                },
+                &mut out,
+            );
         } else {
             let mut products: Vec<_> = out
                 .chunks_exact_mut(outputs_each * volume)

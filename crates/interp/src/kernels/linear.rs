@@ -114,7 +114,11 @@ pub(crate) fn einsum(call: &Call<'_>) -> Outputs {
 /// broadcast; the bias has one number a column of `y`. Any strides.
 pub(crate) fn multiply(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let wide = |t: &Tensor, dtype| -> Result<Tensor> {
-        Ok(if t.dtype() == dtype { t.clone() } else { t.to_dtype(dtype)? })
+        Ok(if t.dtype() == dtype {
+            t.clone()
+        } else {
+            t.to_dtype(dtype)?
+        })
     };
     match x.dtype() {
         dtype @ DType::F32 => {
@@ -337,7 +341,9 @@ mod tests {
         let mut state = seed | 1;
         let data: Vec<f32> = (0..dims.iter().product())
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 // Eighths: every sum is exact.
                 ((state >> 60) as f32 - 8.0) / 8.0
             })
@@ -416,7 +422,12 @@ mod tests {
     #[test]
     fn large_products_use_all_paths() {
         // Several blocks of columns and of depth, on several threads.
-        for (m, k, n) in [(700, 30, 500), (9, 3000, 1000), (1000, 1100, 9), (500, 600, 700)] {
+        for (m, k, n) in [
+            (700, 30, 500),
+            (9, 3000, 1000),
+            (1000, 1100, 9),
+            (500, 600, 700),
+        ] {
             let x = numbers(&[m, k], 3);
             let y = numbers(&[k, n], 5);
             let exact = x.matmul(&y).unwrap().flatten_all().unwrap();
@@ -434,7 +445,9 @@ mod tests {
 
     #[test]
     fn broadcast_views_are_operands() {
-        let x = numbers(&[2, 1, 5, 7], 1).broadcast_as((2, 3, 5, 7)).unwrap();
+        let x = numbers(&[2, 1, 5, 7], 1)
+            .broadcast_as((2, 3, 5, 7))
+            .unwrap();
         let y = numbers(&[3, 7, 4], 2);
         check(&x, &y, None);
         let heads = numbers(&[2, 9, 3, 8], 4).permute((0, 2, 1, 3)).unwrap();

@@ -62,7 +62,8 @@ fn naive(o: &Operands, windows: &[Windows], out: &[usize], transposed: bool) -> 
                 q.push(position as usize);
             }
             if inside {
-                let weight = f64::from(weight[p[1] * wd[1..].iter().product::<usize>() + at(&wd[1..], &k)]);
+                let weight =
+                    f64::from(weight[p[1] * wd[1..].iter().product::<usize>() + at(&wd[1..], &k)]);
                 let (from, to) = if transposed {
                     (at(xd, &p), at(out, &q))
                 } else {
@@ -75,7 +76,11 @@ fn naive(o: &Operands, windows: &[Windows], out: &[usize], transposed: bool) -> 
     sums.into_iter().map(|s| s as f32).collect()
 }
 
-fn check(o: &Operands, windows: &[Windows], transposed: bool) -> std::result::Result<bool, TestCaseError> {
+fn check(
+    o: &Operands,
+    windows: &[Windows],
+    transposed: bool,
+) -> std::result::Result<bool, TestCaseError> {
     let compute = |o: &Operands| match transposed {
         false => o.convolve(windows),
         true => o.transposed(windows, None),
@@ -94,7 +99,10 @@ fn check(o: &Operands, windows: &[Windows], transposed: bool) -> std::result::Re
         groups: o.groups,
     };
     let wide = compute(&wide).unwrap().to_dtype(DType::F32).unwrap();
-    prop_assert_eq!(&wide.flatten_all().unwrap().to_vec1::<f32>().unwrap(), &want);
+    prop_assert_eq!(
+        &wide.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+        &want
+    );
     Ok(true)
 }
 
@@ -176,10 +184,28 @@ fn large_cases_use_all_paths() {
     // Channels in, out, groups, sizes, windows.
     type Case = (usize, usize, usize, Vec<usize>, Vec<Windows>);
     let cases: [Case; 7] = [
-        (20, 17, 1, vec![12, 45], vec![plain(3, 1, pad), plain(3, 1, pad)]),
-        (20, 17, 1, vec![13, 45], vec![plain(3, 2, pad), plain(3, 2, pad)]),
+        (
+            20,
+            17,
+            1,
+            vec![12, 45],
+            vec![plain(3, 1, pad), plain(3, 1, pad)],
+        ),
+        (
+            20,
+            17,
+            1,
+            vec![13, 45],
+            vec![plain(3, 2, pad), plain(3, 2, pad)],
+        ),
         (30, 40, 1, vec![12, 13], vec![plain(1, 1, Pad::Valid); 2]),
-        (10, 10, 10, vec![20, 70], vec![plain(3, 2, pad), plain(3, 2, pad)]),
+        (
+            10,
+            10,
+            10,
+            vec![20, 70],
+            vec![plain(3, 2, pad), plain(3, 2, pad)],
+        ),
         (10, 20, 10, vec![200], vec![plain(9, 1, Pad::Custom(4, 4))]),
         (1, 34, 1, vec![3000], vec![plain(512, 160, Pad::Valid)]),
         (12, 24, 4, vec![5, 6, 7], vec![plain(2, 1, Pad::Same); 3]),
@@ -239,8 +265,14 @@ fn what_does_not_fit_is_an_error() {
     assert!(o.convolve(&[far]).is_err());
     let o = Operands::new(numbers(&[1, 6, 8], 1), weight.clone(), None, 1).unwrap();
     assert!(o.transposed(&[far], None).is_err());
-    assert!(o.transposed(&[plain(3, u64::MAX, Pad::Valid)], None).is_err());
-    assert!(o.transposed(&[plain(3, 1, Pad::Custom(9, 9))], None).is_err());
+    assert!(
+        o.transposed(&[plain(3, u64::MAX, Pad::Valid)], None)
+            .is_err()
+    );
+    assert!(
+        o.transposed(&[plain(3, 1, Pad::Custom(9, 9))], None)
+            .is_err()
+    );
     for wanted in [&[1, 2][..], &[1, 3, 9], &[1, 2, -1]] {
         assert!(o.transposed(&windows, Some(wanted)).is_err());
     }
