@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use candle_core::DType;
 use milwright_ir::ops::{Given, Opset};
-use milwright_ir::{Arg, DataType, OpView, ParamError, ValueType};
+use milwright_ir::{DataType, OpView, ParamError, ValueType};
 
 use crate::error::KernelError;
 use crate::session::Scope;
@@ -212,11 +212,6 @@ impl<'a> Call<'a> {
     /// As [`Call::output`].
     pub(crate) fn one(&self, data: candle_core::Tensor) -> Outputs {
         Ok(vec![self.output(0, data)?])
-    }
-
-    /// The argument of a parameter in the program.
-    pub(crate) fn arg(&self, param: &str) -> Option<&'a Arg> {
-        self.view.arg(param)
     }
 }
 

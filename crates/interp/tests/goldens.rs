@@ -1,6 +1,12 @@
 //! Runs every case of `fixtures/goldens` as a program of one operation, and
 //! compares with what numpy and torch computed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and print what they checked"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -220,7 +226,9 @@ fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
         inputs: function_inputs,
     } = builder;
     let id = program.ops.push(op);
-    let types = def.infer(&OpView::new(&program, id, &NoBlobs)).map_err(|e| e.to_string())?;
+    let types = def
+        .infer(&OpView::new(&program, id, &NoBlobs))
+        .map_err(|e| e.to_string())?;
     for (i, ty) in types.into_iter().enumerate() {
         let value = program.values.push(milwright_ir::Value {
             name: format!("out_{i}"),

@@ -1,6 +1,12 @@
 //! Saving: what did not change is what it was, what changed is read back the
 //! same, and weights that nothing refers to are gone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and print what they checked"
+)]
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};

@@ -499,6 +499,7 @@ fn force_replaces_a_model() {
             force: true,
             durable: true,
             progress: Some(&mut progress),
+            ..WriteOptions::default()
         };
         package.save(Changes::default(), at(name), options).unwrap();
         let written = Package::open(at(name)).unwrap();

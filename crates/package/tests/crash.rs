@@ -300,6 +300,7 @@ fn saving_is_quick_to_start_and_reports_its_progress() {
         force: false,
         durable: true,
         progress: Some(&mut progress),
+        ..WriteOptions::default()
     };
     package
         .save(
