@@ -1,4 +1,10 @@
 //! decompose-conv against a plain evaluator in double precision.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::iter_over_hash_type,
+    reason = "tests fail by panicking and print what they checked"
+)]
 
 mod support;
 

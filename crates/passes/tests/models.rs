@@ -1,4 +1,10 @@
 //! Passes over whole models: the fixtures, and `../shared/models` when it is there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::iter_over_hash_type,
+    reason = "tests fail by panicking and print what they checked"
+)]
 
 mod support;
 
