@@ -81,6 +81,9 @@ pub(crate) enum Reduction {
 /// vectors.
 const LANES: usize = 32;
 
+/// Elements summed in the element type before they go to the wide sum.
+const SPAN: usize = 32 * LANES;
+
 /// Rows added in the element type before they go to the wide sums.
 const ROWS: usize = 32;
 
@@ -288,32 +291,23 @@ fn row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T) -> T::Wide {
             .iter()
             .fold(total, |total, &x| T::plus(total, g(x).wide()));
     }
-    total = T::plus(total, pairwise(row, &g).wide());
-    total
-}
-
-/// Adds halves to halves, down to blocks of 128 elements in eight lanes: the
-/// order in which NumPy adds, and close to torch's. A row of equal values is
-/// not summed exactly in it, and models that normalise such a row publish the
-/// rounding error, divided by itself, as their expected output.
-fn pairwise<T: Reduce>(row: &[T], g: &impl Fn(T) -> T) -> T {
-    const BLOCK: usize = 128;
-    const WIDTH: usize = 8;
-    if row.len() > BLOCK {
-        let half = row.len() / 2;
-        let (low, high) = row.split_at(half - half % WIDTH);
-        return pairwise(low, g).with(pairwise(high, g));
-    }
-    let (groups, rest) = row.as_chunks::<WIDTH>();
-    let mut lanes = [T::ZERO; WIDTH];
-    for group in groups {
-        for (lane, &x) in lanes.iter_mut().zip(group) {
+    for span in row.chunks(SPAN) {
+        let mut lanes = [T::ZERO; LANES];
+        let whole = span.chunks_exact(LANES);
+        let rest = whole.remainder();
+        for group in whole {
+            for (lane, &x) in lanes.iter_mut().zip(group) {
+                *lane = lane.with(g(x));
+            }
+        }
+        for (lane, &x) in lanes.iter_mut().zip(rest) {
             *lane = lane.with(g(x));
         }
+        for lane in lanes {
+            total = T::plus(total, lane.wide());
+        }
     }
-    let [a, b, c, d, e, f, h, i] = lanes;
-    let eight = a.with(b).with(c.with(d)).with(e.with(f).with(h.with(i)));
-    rest.iter().fold(eight, |sum, &x| sum.with(g(x)))
+    total
 }
 
 /// Like [`row_sum`], for rows long enough to share among threads.
