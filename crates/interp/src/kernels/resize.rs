@@ -135,9 +135,7 @@ fn scaled(call: &Call<'_>, x: &Tensor) -> Result<[usize; 2]> {
     let [h, w] = spatial(x)?;
     let one = |name: &str, size: usize| -> Result<usize> {
         let factor = need(name, call.float(name)?)?;
-        // In single precision, in which the file holds the factor: 5 times
-        // 1.8 is 9 there, and 8.9999998 in double.
-        let scaled = f64::from((factor as f32 * size as f32).floor());
+        let scaled = (factor * size as f64).floor();
         if factor > 0.0 && scaled <= super::MAX_ELEMENTS as f64 {
             Ok(scaled as usize)
         } else {

@@ -164,8 +164,8 @@ fn upsample(op: &OpView<'_>) -> Types {
     for (param, i) in [("scale_factor_height", rank - 2), ("scale_factor_width", rank - 1)] {
         let factor = fixed(param, op.float(param)?)?;
         if let Dim::Known(n) = result[i] {
-            // In fp32, as the factor is.
-            let size = (factor as f32 * n as f32).floor();
+            // In double precision, as torch sizes the result.
+            let size = (factor * n as f64).floor();
             if !(1.0..9e15).contains(&size) {
                 return Err(ParamError::value(param, format!("{factor} times {n} is no size")));
             }
