@@ -9,7 +9,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::build::{CHEAP, COSTLY, Element, Source, build, tensor, to_vec, walkable, with_element};
+use super::build::{
+    CHEAP, COSTLY, Element, Source, build, tensor, to_vec, walkable, wide, with_element,
+};
 use super::check::{Result, bad, broadcast, elements};
 use super::runs::{Place, Runs};
 use crate::call::{Call, Outputs};
@@ -130,8 +132,7 @@ macro_rules! float_number {
                 remainder
             }
         }
-        #[inline(always)]
-        fn power(self, y: Self) -> Self { self.powf(y) }
+        fn power(self, y: Self) -> Self { f64::from(self).powf(f64::from(y)) as $t }
         #[inline(always)]
         fn root(self) -> Option<Self> { Some(self.sqrt()) }
         #[inline(always)]
@@ -196,12 +197,32 @@ integer_number!(i32, i64);
 ///
 /// # Errors
 /// When the shapes do not broadcast or an operand does not hold `A`.
-#[inline(always)]
 pub(crate) fn zip<A: Element, B: Element, O: Element>(
     x: &Tensor,
     y: &Tensor,
     grain: usize,
     f: impl Fn(A, B) -> O + Sync,
+) -> Result<Tensor> {
+    zip_runs(x, y, grain, &|x: &[A], y: &[B], out: &mut Vec<O>| {
+        wide::<A, ()>(
+            #[inline(always)]
+            || match (x, y) {
+                (x, &[y]) => out.extend(x.iter().map(|&x| f(x, y))),
+                (&[x], y) => out.extend(y.iter().map(|&y| f(x, y))),
+                (x, y) => out.extend(x.iter().zip(y).map(|(&x, &y)| f(x, y))),
+            },
+        );
+    })
+}
+
+/// [`zip`] by runs: `f` appends the results for two slices, of which one may
+/// be a single value for all of the other. So only the loops over slices are
+/// compiled for each function.
+fn zip_runs<A: Element, B: Element, O: Element>(
+    x: &Tensor,
+    y: &Tensor,
+    grain: usize,
+    f: &(dyn Fn(&[A], &[B], &mut Vec<O>) + Sync),
 ) -> Result<Tensor> {
     let dims = broadcast("y", x.dims(), y.dims())?;
     let count = elements("y", &dims)?;
@@ -213,34 +234,19 @@ pub(crate) fn zip<A: Element, B: Element, O: Element>(
     );
     let steps = runs.steps();
     let (a, b) = (x.storage::<A>()?, y.storage::<B>()?);
-    let data = build(
-        count,
-        grain,
-        #[inline(always)]
-        |range, out| {
-            runs.for_each(
-                range,
-                #[inline(always)]
-                |len, [i, j]| match steps {
-                    [1, 1] => out.extend(
-                        a[i..i + len]
-                            .iter()
-                            .zip(&b[j..j + len])
-                            .map(|(&x, &y)| f(x, y)),
-                    ),
-                    [1, _] => {
-                        let y = b[j];
-                        out.extend(a[i..i + len].iter().map(|&x| f(x, y)));
-                    }
-                    [_, 1] => {
-                        let x = a[i];
-                        out.extend(b[j..j + len].iter().map(|&y| f(x, y)));
-                    }
-                    _ => out.resize(out.len() + len, f(a[i], b[j])),
-                },
-            );
-        },
-    )?;
+    let data = build(count, grain, |range, out| {
+        runs.for_each(range, |len, [i, j]| match steps {
+            [1, 1] => f(&a[i..i + len], &b[j..j + len], out),
+            [1, _] => f(&a[i..i + len], &b[j..=j], out),
+            [_, 1] => f(&a[i..=i], &b[j..j + len], out),
+            _ => {
+                f(&a[i..=i], &b[j..=j], out);
+                if let Some(&value) = out.last() {
+                    out.resize(out.len() + len - 1, value);
+                }
+            }
+        });
+    })?;
     tensor(data, &dims)
 }
 

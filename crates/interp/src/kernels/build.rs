@@ -87,16 +87,24 @@ pub(crate) fn unsupported(dtype: candle_core::DType) -> KernelError {
 ///
 /// # Errors
 /// When memory runs out.
-#[inline]
 pub(crate) fn build<T: Element>(
     count: usize,
     grain: usize,
     append: impl Fn(Range<usize>, &mut Vec<T>) + Sync,
 ) -> Result<Vec<T>> {
+    build_with(count, grain, &append)
+}
+
+/// [`build`], compiled once for an element type and not once for a kernel.
+fn build_with<T: Element>(
+    count: usize,
+    grain: usize,
+    append: &(dyn Fn(Range<usize>, &mut Vec<T>) + Sync),
+) -> Result<Vec<T>> {
     let wrong = || KernelError::Internal("a kernel made the wrong number of elements".to_owned());
     if count < grain || rayon::current_num_threads() == 1 {
         let mut out = reserve(count)?;
-        fill(&append, 0..count, &mut out);
+        append(0..count, &mut out);
         return if out.len() == count {
             Ok(out)
         } else {
@@ -114,7 +122,7 @@ pub(crate) fn build<T: Element>(
             |scratch, index| {
                 scratch.clear();
                 let start = index * BLOCK;
-                fill(&append, start..start + BLOCK, scratch);
+                append(start..start + BLOCK, scratch);
                 <[T; BLOCK]>::try_from(scratch.as_slice()).unwrap_or_else(|_| {
                     miscounted.store(true, Ordering::Relaxed);
                     [T::ZERO; BLOCK]
@@ -124,24 +132,11 @@ pub(crate) fn build<T: Element>(
         .collect_into_vec(&mut blocks);
     // The capacity covers the last, partial block too.
     let mut out = blocks.into_flattened();
-    fill(&append, full * BLOCK..count, &mut out);
+    append(full * BLOCK..count, &mut out);
     if miscounted.into_inner() || out.len() != count {
         return Err(wrong());
     }
     Ok(out)
-}
-
-/// Appends a range. The one place where a kernel's loop is compiled.
-#[inline(never)]
-fn fill<T: Element>(
-    append: &impl Fn(Range<usize>, &mut Vec<T>),
-    range: Range<usize>,
-    out: &mut Vec<T>,
-) {
-    wide::<T, ()>(
-        #[inline(always)]
-        || append(range, out),
-    );
 }
 
 /// Runs `f` compiled for the widest vectors of this CPU, if `T` is the type
@@ -213,6 +208,21 @@ impl<'a> Source<'a> {
 /// The tensor with its elements in order in memory: itself, or a copy.
 pub(crate) fn contiguous(tensor: &Tensor) -> Result<Tensor> {
     Ok(super::layout::contiguous(tensor)?)
+}
+
+/// The `len` elements from `start` on along `axis`, as a view.
+///
+/// When that is nothing, a tensor of its own: a view of nothing may begin
+/// behind the end of its storage, which candle's functions panic at.
+///
+/// # Errors
+/// When they leave the dimension.
+pub(crate) fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
+    let part = x.narrow(axis, start, len)?;
+    if part.elem_count() > 0 {
+        return Ok(part);
+    }
+    Ok(Tensor::zeros(part.dims(), x.dtype(), &Device::Cpu)?)
 }
 
 /// The tensor, copied only if its last real dimension jumps through memory:

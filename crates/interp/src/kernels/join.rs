@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::build::{CHEAP, Element, Source, build, tensor, walkable, with_element};
+use super::build::{CHEAP, Element, Source, build, narrow, tensor, walkable, with_element};
 use super::check::{Result, axis as checked_axis, bad, elements, length, need, size, times};
 use super::runs::{Place, Runs, append_strided, copy};
 use super::shape::with_dims;
@@ -226,7 +226,7 @@ pub(crate) fn parts_of(
     sizes
         .into_iter()
         .map(|size| {
-            let part = x.narrow(axis, start, size)?;
+            let part = narrow(x, axis, start, size)?;
             start += size;
             Ok(part)
         })

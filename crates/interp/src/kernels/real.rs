@@ -1,7 +1,8 @@
 //! The functions of a float type that the element-wise kernels use.
 //!
 //! For f32 those that hot models call come from [`super::vmath`], which
-//! vectorises; the rest is the standard library's.
+//! vectorises. The rest is computed in f64 and rounded: the single-precision
+//! functions of C libraries differ by several units in the last place.
 
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -9,7 +10,11 @@ use super::build::Element;
 use super::vmath;
 
 macro_rules! declare {
-    (vectorised: $($fast:ident = $vmath:ident),*; plain: $($name:ident),*) => {
+    (
+        vectorised: $($fast:ident = $vmath:ident),*;
+        exact: $($name:ident),*;
+        rounded: $($precise:ident),*
+    ) => {
         /// A float type.
         pub(crate) trait Real:
             Element
@@ -19,6 +24,7 @@ macro_rules! declare {
             + Div<Output = Self>
         {
             $(fn $name(self) -> Self;)*
+            $(fn $precise(self) -> Self;)*
             $(fn $fast(self) -> Self;)*
             fn erf(self) -> Self;
             fn sigmoid(self) -> Self;
@@ -30,6 +36,7 @@ macro_rules! declare {
 
         impl Real for f64 {
             $(#[inline(always)] fn $name(self) -> Self { f64::$name(self) })*
+            $(fn $precise(self) -> Self { f64::$precise(self) })*
             $(#[inline(always)] fn $fast(self) -> Self { f64::$fast(self) })*
             fn erf(self) -> Self { candle_core::cpu::erf::erf_f64(self) }
             fn sigmoid(self) -> Self { 1.0 / (1.0 + f64::exp(-self)) }
@@ -42,6 +49,7 @@ macro_rules! declare {
 
         impl Real for f32 {
             $(#[inline(always)] fn $name(self) -> Self { f32::$name(self) })*
+            $(fn $precise(self) -> Self { f64::$precise(self.into()) as f32 })*
             $(#[inline(always)] fn $fast(self) -> Self { vmath::$vmath(self) })*
             #[inline(always)]
             fn erf(self) -> Self { vmath::erf(self) }
@@ -56,6 +64,6 @@ macro_rules! declare {
 }
 declare!(
     vectorised: exp = exp, exp2 = exp2, ln = log, tanh = tanh;
-    plain: abs, acos, asin, atan, atanh, ceil, cos, cosh, exp_m1, floor, round_ties_even, sin, sinh,
-        sqrt, tan
+    exact: abs, ceil, floor, round_ties_even, sqrt;
+    rounded: acos, asin, atan, atanh, cos, cosh, exp_m1, sin, sinh, tan
 );

@@ -1,8 +1,10 @@
 //! Reductions over axes, arg reductions and cumulative sums.
 //!
-//! Floats are summed in lanes that are emptied into f64 every few hundred
-//! elements, always in the same order: sums are nearly as exact as in f64, and
-//! the same on every machine whatever its number of threads. Integers are
+//! Rows of floats are summed in the order of torch 2.7's CPU kernel
+//! (`aten/src/ATen/native/cpu/SumKernel.cpp`), columns in runs that are emptied
+//! into f64. Either order is fixed: a sum is the same on every machine, whatever
+//! its number of threads. Where a model divides by what rounding leaves of a
+//! difference, torch's order alone gives torch's result. Integers are
 //! reduced in i64 and wrap around when narrowed, like numpy's; an integer
 //! `reduce_mean`, `reduce_l2_norm` or `reduce_log_*` is computed in f64 and
 //! truncated (coremltools 9.0, `iOS15/reduction.py`).
@@ -77,12 +79,14 @@ pub(crate) enum Reduction {
     SumSquare,
 }
 
-/// Independent sums kept while walking a row: enough for two of the widest
-/// vectors.
-const LANES: usize = 32;
+/// Independent sums kept while walking a row: four vectors.
+const LANES: usize = 4 * VECTOR;
 
-/// Elements summed in the element type before they go to the wide sum.
-const SPAN: usize = 32 * LANES;
+/// Lanes of a vector of torch's sums, on every CPU.
+const VECTOR: usize = 8;
+
+/// Sums of sums, each over more elements than the one before.
+const LEVELS: usize = 4;
 
 /// Rows added in the element type before they go to the wide sums.
 const ROWS: usize = 32;
@@ -282,32 +286,61 @@ fn not_contiguous() -> KernelError {
     KernelError::Internal("a copy that is not contiguous".to_owned())
 }
 
-/// The sum of `g` over a row.
+/// The sum of `g` over a row, in the order of torch's CPU kernel.
+///
+/// Lane `i` of [`LANES`] adds every `LANES`th element; sums of a few blocks go
+/// over into coarser and coarser sums, [`LEVELS`] in all. What is left of the
+/// row is added last, the lanes first to [`VECTOR`] and then one by one.
 #[inline(always)]
 fn row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T) -> T::Wide {
-    let mut total = T::EMPTY;
     if !T::LANED {
         return row
             .iter()
-            .fold(total, |total, &x| T::plus(total, g(x).wide()));
+            .fold(T::EMPTY, |total, &x| T::plus(total, g(x).wide()));
     }
-    for span in row.chunks(SPAN) {
-        let mut lanes = [T::ZERO; LANES];
-        let whole = span.chunks_exact(LANES);
-        let rest = whole.remainder();
-        for group in whole {
-            for (lane, &x) in lanes.iter_mut().zip(group) {
+    let (blocks, tail) = row.as_chunks::<LANES>();
+    let power = (blocks.len().next_power_of_two().ilog2() / LEVELS as u32).max(4);
+    let mut levels = [[T::ZERO; LANES]; LEVELS];
+    for (index, run) in blocks.chunks(1 << power).enumerate() {
+        for block in run {
+            for (lane, &x) in levels[0].iter_mut().zip(block) {
                 *lane = lane.with(g(x));
             }
         }
-        for (lane, &x) in lanes.iter_mut().zip(rest) {
-            *lane = lane.with(g(x));
-        }
-        for lane in lanes {
-            total = T::plus(total, lane.wide());
+        let mut carried = index + 1;
+        if run.len() == 1 << power {
+            for level in 1..LEVELS {
+                let below = std::mem::replace(&mut levels[level - 1], [T::ZERO; LANES]);
+                for (lane, x) in levels[level].iter_mut().zip(below) {
+                    *lane = lane.with(x);
+                }
+                if carried % (1 << power) != 0 {
+                    break;
+                }
+                carried >>= power;
+            }
         }
     }
-    total
+    let [mut lanes, coarser @ ..] = levels;
+    for level in coarser {
+        for (lane, x) in lanes.iter_mut().zip(level) {
+            *lane = lane.with(x);
+        }
+    }
+    let (vectors, rest) = tail.as_chunks::<VECTOR>();
+    for vector in vectors {
+        for (lane, &x) in lanes.iter_mut().zip(vector) {
+            *lane = lane.with(g(x));
+        }
+    }
+    let (sums, others) = lanes.split_at_mut(VECTOR);
+    for other in others.chunks(VECTOR) {
+        for (sum, &x) in sums.iter_mut().zip(other) {
+            *sum = sum.with(x);
+        }
+    }
+    let total = rest.iter().fold(T::ZERO, |total, &x| total.with(g(x)));
+    sums.iter().fold(total, |total, &x| total.with(x)).wide()
 }
 
 /// Like [`row_sum`], for rows long enough to share among threads.
@@ -349,7 +382,7 @@ fn row_extreme<T: Reduce>(row: &[T], better: impl Fn(T, T) -> bool) -> T {
 fn sums<T: Reduce>(
     plan: &Plan,
     g: impl Fn(T) -> T + Sync + Copy,
-    finish: impl Fn(T::Wide) -> T + Sync,
+    finish: &(dyn Fn(T::Wide) -> T + Sync),
 ) -> Result<Tensor> {
     if plan.inner == 1 {
         return plan.rows::<T, T>(|row| finish(long_row_sum(row, g)));
@@ -384,6 +417,17 @@ fn sums<T: Reduce>(
             out.extend(totals[..width].iter().map(|&total| finish(total)));
         },
     )
+}
+
+fn plain_sums<T: Reduce>(plan: &Plan, finish: &(dyn Fn(T::Wide) -> T + Sync)) -> Result<Tensor> {
+    sums::<T>(plan, |x| x, finish)
+}
+
+fn sums_of_squares<T: Reduce>(
+    plan: &Plan,
+    finish: &(dyn Fn(T::Wide) -> T + Sync),
+) -> Result<Tensor> {
+    sums::<T>(plan, T::square, finish)
 }
 
 fn extremes<T: Reduce>(plan: &Plan, better: impl Fn(T, T) -> bool + Sync + Copy) -> Result<Tensor> {
@@ -451,14 +495,16 @@ fn reduce_of<T: Reduce>(
     }
     let count = plan.length as f64;
     match op {
-        Reduction::Sum => sums::<T>(&plan, |x| x, T::narrow),
-        Reduction::Mean => sums::<T>(&plan, |x| x, |sum| T::from_float(T::as_f64(sum) / count)),
-        Reduction::L1Norm => sums::<T>(&plan, T::magnitude, T::narrow),
-        Reduction::SumSquare => sums::<T>(&plan, T::square, T::narrow),
-        Reduction::L2Norm => sums::<T>(&plan, T::square, |sum| {
-            T::from_float(T::as_f64(sum).sqrt())
-        }),
-        Reduction::LogSum => sums::<T>(&plan, |x| x, |sum| T::from_float(T::as_f64(sum).ln())),
+        Reduction::Sum => plain_sums::<T>(&plan, &T::narrow),
+        Reduction::Mean => {
+            plain_sums::<T>(&plan, &|sum| T::from_float(T::as_f64(sum) / count))
+        }
+        Reduction::LogSum => plain_sums::<T>(&plan, &|sum| T::from_float(T::as_f64(sum).ln())),
+        Reduction::L1Norm => sums::<T>(&plan, T::magnitude, &T::narrow),
+        Reduction::SumSquare => sums_of_squares::<T>(&plan, &T::narrow),
+        Reduction::L2Norm => {
+            sums_of_squares::<T>(&plan, &|sum| T::from_float(T::as_f64(sum).sqrt()))
+        }
         Reduction::Max => extremes::<T>(&plan, |a, b| a > b),
         Reduction::Min => extremes::<T>(&plan, |a, b| a < b),
         Reduction::Prod => plan.rows::<T, T>(|row| {

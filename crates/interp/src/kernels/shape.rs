@@ -5,10 +5,7 @@
 use candle_core::{DType, Device, Tensor};
 use milwright_ir::ops::Opset;
 
-use super::build::{
-    CHEAP, Element, Source, build, contiguous, integers_of, reserve, tensor, to_vec,
-    with_element,
-};
+use super::build::{CHEAP, Element, Source, build, contiguous, integers_of, narrow, reserve, tensor, to_vec, with_element};
 use super::check::{Result, axes as checked_axes, axis as checked_axis, bad, elements, length, need, size};
 use super::runs::{Place, copy};
 use crate::call::{Call, Outputs};
@@ -357,9 +354,9 @@ pub(crate) fn sequence_reversed(
                 format_args!("{count} is more than the {total} elements along axis {seq}"),
             ));
         }
-        let row = x.narrow(batch, i, 1)?;
-        let head = reversed(&row.narrow(seq, 0, count)?, Some(&[seq as i64]))?;
-        let tail = row.narrow(seq, count, total - count)?;
+        let row = narrow(x, batch, i, 1)?;
+        let head = reversed(&narrow(&row, seq, 0, count)?, Some(&[seq as i64]))?;
+        let tail = narrow(&row, seq, count, total - count)?;
         parts.push(super::join::concatenated(&[&head, &tail], seq as i64, false)?);
     }
     if parts.is_empty() {

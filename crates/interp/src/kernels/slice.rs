@@ -6,7 +6,7 @@
 use candle_core::Tensor;
 use milwright_ir::shape::slice_of;
 
-use super::build::{Element, Source, contiguous, tensor, to_vec, with_element};
+use super::build::{Element, Source, contiguous, narrow, tensor, to_vec, with_element};
 use super::check::{Result, bad, length, need, size};
 use super::runs::{Place, Runs, copy, inside};
 use crate::call::{Call, Outputs};
@@ -147,7 +147,7 @@ pub(crate) fn sliced(x: &Tensor, slice: &Slice) -> Result<Tensor> {
     let mut out = if taken.iter().all(|t| t.step == 1 || t.count <= 1) {
         let mut out = x.clone();
         for (i, t) in taken.iter().enumerate() {
-            out = out.narrow(i, t.start, t.count)?;
+            out = narrow(&out, i, t.start, t.count)?;
         }
         out
     } else {
@@ -191,7 +191,7 @@ pub(crate) fn sliced_by_size(x: &Tensor, begin: &[i64], sizes: &[i64]) -> Result
                 format_args!("{count} elements from index {at} leave dimension {i} of size {dim}"),
             ));
         }
-        out = out.narrow(i, at, count)?;
+        out = narrow(&out, i, at, count)?;
     }
     Ok(out)
 }

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::build::Source;
+use super::build::{Source, narrow};
 use super::check::{Result, axis as checked_axis, bad, elements, length, need, size, times};
 use super::pad::{Mode, padded};
 use super::runs::{Place, copy};
@@ -222,7 +222,7 @@ pub(crate) fn cropped(x: &Tensor, [height, width]: [(&str, &[i64]); 2]) -> Resul
                 format_args!("crops {before} and {after} of {total} elements along axis {axis}"),
             )
         })?;
-        out = out.narrow(axis, before, left)?;
+        out = narrow(&out, axis, before, left)?;
     }
     Ok(out)
 }

@@ -7,9 +7,7 @@
 use candle_core::{DType, Tensor};
 
 use super::binary::zip;
-use super::build::{
-    CHEAP, COSTLY, Element, Source, build, contiguous, tensor, walkable,
-};
+use super::build::{CHEAP, COSTLY, Element, Source, build, contiguous, tensor, walkable, wide};
 use super::check::{Result, bad, need};
 use super::real::Real;
 use super::runs::{Place, Runs};
@@ -165,11 +163,25 @@ pub(crate) enum Unary {
 }
 
 /// Applies `f` to every element.
-#[inline(always)]
 pub(crate) fn map<A: Element, B: Element>(
     x: &Tensor,
     grain: usize,
     f: impl Fn(A) -> B + Sync,
+) -> Result<Tensor> {
+    map_runs(x, grain, &|run: &[A], out: &mut Vec<B>| {
+        wide::<A, ()>(
+            #[inline(always)]
+            || out.extend(run.iter().map(|&x| f(x))),
+        );
+    })
+}
+
+/// [`map`] by runs: `f` appends the results for a slice. So only the loops over
+/// slices are compiled for each function.
+fn map_runs<A: Element, B: Element>(
+    x: &Tensor,
+    grain: usize,
+    f: &(dyn Fn(&[A], &mut Vec<B>) + Sync),
 ) -> Result<Tensor> {
     let x = walkable(x)?;
     let source = Source::open(&x);
@@ -177,21 +189,19 @@ pub(crate) fn map<A: Element, B: Element>(
     let runs = Runs::new(dims, [&Place::broadcast(&source, dims)]);
     let [step] = runs.steps();
     let storage = source.storage::<A>()?;
-    let data = build(
-        x.elem_count(),
-        grain,
-        #[inline(always)]
-        |range, out| {
-            runs.for_each(
-                range,
-                #[inline(always)]
-                |len, [i]| match step {
-                    1 => out.extend(storage[i..i + len].iter().map(|&x| f(x))),
-                    _ => out.resize(out.len() + len, f(storage[i])),
-                },
-            );
-        },
-    )?;
+    let data = build(x.elem_count(), grain, |range, out| {
+        runs.for_each(range, |len, [i]| {
+            if step == 1 {
+                f(&storage[i..i + len], out);
+            } else {
+                // One value, repeated.
+                f(&storage[i..=i], out);
+                if let Some(&value) = out.last() {
+                    out.resize(out.len() + len - 1, value);
+                }
+            }
+        });
+    })?;
     tensor(data, dims)
 }
 

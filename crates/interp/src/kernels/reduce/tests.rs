@@ -217,3 +217,27 @@ fn integers_truncate_and_wrap() {
     assert_eq!(one(Reduction::Prod), 8);
     assert_eq!(one(Reduction::Max), 4);
 }
+
+/// Made with torch 2.7: `torch.from_numpy(x).sum(-1)` of
+/// `((i * 2654435761 mod 2^32) >> 8) / 2^24 - 0.25`, as bits.
+#[test]
+fn rows_are_summed_in_the_order_of_torch() {
+    let sums = [
+        (5, 0x3f6e_2abf),
+        (37, 0x4105_c528),
+        (128, 0x41fb_0abc),
+        (1000, 0x4379_f9f5),
+        (1501, 0x43bb_415a),
+        (5000, 0x449c_37fd),
+        (20000, 0x459c_381d),
+    ];
+    for (n, bits) in sums {
+        let x: Vec<f32> = (0..n as u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0 - 0.25)
+            .collect();
+        let sum = reduce(Reduction::Sum, &tensor_of(x, &[n]), None, false).unwrap();
+        let sum = sum.to_scalar::<f32>().unwrap();
+        assert_eq!(sum.to_bits(), bits, "{n} elements: {sum}");
+    }
+    println!("{} sums", sums.len());
+}

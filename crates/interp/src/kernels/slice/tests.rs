@@ -8,6 +8,10 @@ fn counting(dims: &[usize]) -> Tensor {
 }
 
 fn flat(t: &Tensor) -> Vec<i32> {
+    // candle panics at views of nothing that begin behind their storage.
+    if t.elem_count() == 0 {
+        return Vec::new();
+    }
     t.contiguous().unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
