@@ -177,6 +177,10 @@ pub(crate) struct Strided<'a, T> {
 impl<T: Real> Panels<T> for Strided<'_, T> {
     #[inline(always)]
     fn pack(&self, rows: Range<usize>, cols: Range<usize>, width: usize, out: &mut [T]) {
+        if rows.is_empty() {
+            // There may be no data, not even of length 0 at the places below.
+            return;
+        }
         let count = cols.len();
         if self.col == 1 {
             for (p, out) in rows.zip(out.chunks_exact_mut(width)) {
