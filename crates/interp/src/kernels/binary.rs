@@ -215,6 +215,9 @@ pub(crate) fn zip<A: Element, B: Element, O: Element>(
     })
 }
 
+/// Appends the results for two slices.
+type Pairwise<'f, A, B, O> = dyn Fn(&[A], &[B], &mut Vec<O>) + Sync + 'f;
+
 /// [`zip`] by runs: `f` appends the results for two slices, of which one may
 /// be a single value for all of the other. So only the loops over slices are
 /// compiled for each function.
@@ -222,7 +225,7 @@ fn zip_runs<A: Element, B: Element, O: Element>(
     x: &Tensor,
     y: &Tensor,
     grain: usize,
-    f: &(dyn Fn(&[A], &[B], &mut Vec<O>) + Sync),
+    f: &Pairwise<A, B, O>,
 ) -> Result<Tensor> {
     let dims = broadcast("y", x.dims(), y.dims())?;
     let count = elements("y", &dims)?;

@@ -85,7 +85,10 @@ impl Operands {
     fn check(&self, input: Option<usize>, output: usize) -> Result<()> {
         let channels = self.x.dims()[1];
         let groups = self.groups;
-        if input != Some(channels) || channels % groups != 0 || output % groups != 0 {
+        if input != Some(channels)
+            || !channels.is_multiple_of(groups)
+            || !output.is_multiple_of(groups)
+        {
             return Err(KernelError::mismatch(format!(
                 "`x` of shape {:?} and `weight` of shape {:?} do not make {groups} group(s)",
                 self.x.dims(),
@@ -177,7 +180,7 @@ impl Operands {
     /// the program gives it.
     fn transposed(&self, windows: &[Windows], wanted: Option<&[i64]>) -> Result<Tensor> {
         let weight = self.weight.dims();
-        let outputs = weight[1].checked_mul(self.groups).unwrap_or(usize::MAX);
+        let outputs = weight[1].saturating_mul(self.groups);
         self.check(Some(weight[0]), outputs)?;
         if let Some(wanted) = wanted {
             let fits = wanted.len() == weight.len()

@@ -205,7 +205,7 @@ pub(crate) fn parts_of(
         }
         (Some(count), None) => {
             let count = size("num_splits", count)?;
-            if count == 0 || total % count != 0 {
+            if count == 0 || !total.is_multiple_of(count) {
                 return Err(bad(
                     "num_splits",
                     format_args!("{count} does not divide the {total} elements along axis {axis}"),

@@ -109,8 +109,8 @@ impl<const N: usize> Runs<N> {
         for (i, dim) in self.outer.iter().enumerate().rev() {
             index[i] = rest % dim.size;
             rest /= dim.size;
-            for k in 0..N {
-                at[k] += index[i] as isize * dim.steps[k];
+            for (at, step) in at.iter_mut().zip(dim.steps) {
+                *at += index[i] as isize * step;
             }
         }
         let mut left = range.len();
@@ -128,15 +128,15 @@ impl<const N: usize> Runs<N> {
             skip = 0;
             for (i, dim) in self.outer.iter().enumerate().rev() {
                 index[i] += 1;
-                for k in 0..N {
-                    at[k] += dim.steps[k];
+                for (at, step) in at.iter_mut().zip(dim.steps) {
+                    *at += step;
                 }
                 if index[i] < dim.size {
                     break;
                 }
                 index[i] = 0;
-                for k in 0..N {
-                    at[k] -= dim.size as isize * dim.steps[k];
+                for (at, step) in at.iter_mut().zip(dim.steps) {
+                    *at -= dim.size as isize * step;
                 }
             }
         }

@@ -190,7 +190,7 @@ fn edges() {
     assert_eq!(out.to_scalar::<f32>().unwrap(), f32::NEG_INFINITY);
     let large = tensor_of(vec![1000f32, 1000.0], &[2]);
     let out = reduce(Reduction::LogSumExp, &large, None, false).unwrap();
-    assert!((out.to_scalar::<f32>().unwrap() - 1000.693_1).abs() < 1e-3);
+    assert!((out.to_scalar::<f32>().unwrap() - 1_000.693_1).abs() < 1e-3);
     let empty = tensor_of(Vec::<f32>::new(), &[2, 0]);
     assert_eq!(flat(&reduce(Reduction::Sum, &empty, Some(&[1]), false).unwrap()), [0.0, 0.0]);
     assert_eq!(flat(&reduce(Reduction::Prod, &empty, Some(&[1]), false).unwrap()), [1.0, 1.0]);
