@@ -120,6 +120,10 @@ fn move_weights(
     if !blobs.is_empty() {
         kept.entry(target.clone()).or_default();
     }
+    // A file that nothing refers to any more is emptied.
+    for name in package.spec().weight_file_names()? {
+        kept.entry(Arc::from(name)).or_default();
+    }
     let mut places: BTreeMap<Arc<str>, RewrittenWeights> = BTreeMap::new();
     for (name, offsets) in &kept {
         let file = match package.weight_file(name) {

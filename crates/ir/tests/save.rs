@@ -211,6 +211,30 @@ fn a_small_new_tensor_stays_in_the_spec() {
 }
 
 #[test]
+fn a_weight_file_that_nothing_refers_to_is_emptied() {
+    let path = repository().join("fixtures/models/asr-encoder/fp32.mlpackage");
+    let mut model = Model::open(path).unwrap();
+    let file = "@model_path/weights/weight.bin";
+    let before = model.package().weight_file(file).unwrap();
+    let (blobs, bytes) = (before.count(), before.len());
+    let mut replaced = 0;
+    while let Some(id) = first_blob_const(&model) {
+        let op = model.program_mut().op_mut(id).unwrap();
+        for (name, value) in &mut op.attributes {
+            if name == "val" {
+                *value = Constant::ints(&[0]);
+                replaced += 1;
+            }
+        }
+    }
+    let (_folder, again, report) = save(&model, "empty");
+    assert_eq!((report.weights_kept, report.weights_added), (0, 0));
+    let after = again.package().weight_file(file).unwrap();
+    assert_eq!((after.count(), after.len()), (0, 64));
+    println!("{replaced} constants replaced, {blobs} blobs of {bytes} bytes gone");
+}
+
+#[test]
 fn a_blob_of_another_type_is_refused() {
     let path = repository().join("fixtures/models/asr-encoder/fp32.mlpackage");
     let model = Model::open(path).unwrap();

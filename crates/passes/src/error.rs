@@ -20,14 +20,14 @@ pub enum Error {
     },
     /// A pass made the program wrong. A bug of this program.
     #[error(
-        "internal error: pass `{pass}` left {} new error(s) in the program; the first: {}; \
+        "internal error: pass `{pass}` left {} error(s) in the program; the first: {}; \
          please report it",
         .findings.len(), .findings.first().map_or("", String::as_str)
     )]
     Broken {
         /// The pass.
         pass: &'static str,
-        /// What the verifier found that was not there before.
+        /// What the verifier found.
         findings: Vec<String>,
     },
     /// An operation that a pass wanted to add is wrong. A bug of this program.

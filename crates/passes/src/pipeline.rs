@@ -1,6 +1,5 @@
 //! Lists of passes, their text form and how they run.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use milwright_ir::{BlobSource, Program, Severity, verify};
@@ -72,24 +71,22 @@ impl Pipeline {
     ) -> Result<Report, Error> {
         let mut report = Report::default();
         let mut fuel = options.fuel;
-        let mut known = findings(program, blobs);
-        if !known.is_empty() {
-            return Err(Error::Invalid { findings: known });
+        let found = errors(program, blobs);
+        if !found.is_empty() {
+            return Err(Error::Invalid { findings: found });
         }
         for step in &self.steps {
             let mut rewriter = Rewriter::new(program, blobs, step.pass.name, fuel);
             let result = (step.pass.run)(&mut rewriter, &step.options)?;
             fuel = rewriter.fuel();
             let changes = rewriter.into_changes();
-            let after = findings(program, blobs);
-            let new = new_findings(&known, &after);
-            if !new.is_empty() {
+            let found = errors(program, blobs);
+            if !found.is_empty() {
                 return Err(Error::Broken {
                     pass: step.pass.name,
-                    findings: new,
+                    findings: found,
                 });
             }
-            known = after;
             report.steps.push(StepReport {
                 pass: step.pass.name,
                 options: step.options.iter().collect(),
@@ -125,28 +122,12 @@ impl fmt::Display for Pipeline {
 }
 
 /// The errors that the verifier finds in the program.
-fn findings(program: &Program, blobs: &dyn BlobSource) -> Vec<String> {
+fn errors(program: &Program, blobs: &dyn BlobSource) -> Vec<String> {
     let found = verify(program, blobs);
     let errors = found.iter().filter(|d| d.severity == Severity::Error);
     errors
         .map(|d| format!("{}: {} ({})", d.location, d.message, d.code))
         .collect()
-}
-
-/// Those of `after` that are not in `before`, counting repeats.
-fn new_findings(before: &[String], after: &[String]) -> Vec<String> {
-    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
-    for finding in before {
-        *known.entry(finding).or_default() += 1;
-    }
-    let mut new = Vec::new();
-    for finding in after {
-        match known.get_mut(finding.as_str()) {
-            Some(count) if *count > 0 => *count -= 1,
-            _ => new.push(finding.clone()),
-        }
-    }
-    new
 }
 
 struct Parser<'t> {

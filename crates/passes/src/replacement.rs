@@ -122,6 +122,13 @@ impl<'r, 'p> Replacement<'r, 'p> {
         let name = self.rewriter.fresh_name(&format!("{}_{hint}", self.stem));
         op.attributes
             .push(("name".into(), Constant::string(name.clone())));
+        if op.op_type != "const" {
+            // What the file says about the operation, such as the backend that
+            // it is meant for, goes for what stands in its place.
+            let replaced = &self.rewriter.program().ops[self.site.op];
+            let others = replaced.attributes.iter().filter(|(n, _)| n != "name");
+            op.attributes.extend(others.cloned());
+        }
         let op_type = op.op_type.clone();
         let def = op.def;
         let id = self.rewriter.program_mut().ops.push(op);
