@@ -35,8 +35,8 @@ pub(crate) struct InputOptions {
     steps: Option<usize>,
 }
 
-/// How numbers are rounded.
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+/// How numbers are held and rounded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum PrecisionOption {
     /// All float arithmetic in single precision, over the stored weights.
     #[default]
@@ -44,14 +44,16 @@ pub(crate) enum PrecisionOption {
     /// Results rounded to the type that the program declares, after every
     /// operation.
     Native,
+    /// As if the program were converted to fp16: weights, inputs and results
+    /// rounded to fp16, whatever is declared.
+    Half,
+    /// All float arithmetic in double precision, over the stored weights; slow.
+    Fp64,
 }
 
 impl PrecisionOption {
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            PrecisionOption::Fp32 => "fp32",
-            PrecisionOption::Native => "native",
-        }
+        Precision::from(self).name()
     }
 }
 
@@ -60,6 +62,8 @@ impl From<PrecisionOption> for Precision {
         match option {
             PrecisionOption::Fp32 => Precision::Fp32,
             PrecisionOption::Native => Precision::Native,
+            PrecisionOption::Half => Precision::Half,
+            PrecisionOption::Fp64 => Precision::Fp64,
         }
     }
 }

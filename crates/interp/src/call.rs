@@ -7,7 +7,8 @@ use milwright_ir::ops::{Given, Opset};
 use milwright_ir::{DataType, OpView, ParamError, ValueType};
 
 use crate::error::KernelError;
-use crate::session::Scope;
+use crate::lane::Scope;
+use crate::precision::Precision;
 use crate::value::{Tensor, Value};
 
 /// What a kernel returns: a value per output of the operation.
@@ -24,6 +25,9 @@ pub(crate) struct Call<'a> {
     /// The opset of the function, where it is known; decides what an operation
     /// means when opsets differ.
     pub(crate) opset: Opset,
+    /// How floats are held; [`Precision::storage`] is for results that are not
+    /// made from a float operand.
+    pub(crate) precision: Precision,
     pub(crate) scope: &'a Scope<'a>,
 }
 
@@ -138,13 +142,21 @@ impl<'a> Call<'a> {
         one(param, self.bools(param)?)
     }
 
-    /// Numbers of any type, as `f64`.
+    /// Numbers of any type, as `f64`; floats are rounded as the precision says.
     ///
     /// # Errors
     /// The parameter is no tensor of numbers.
     pub(crate) fn floats(&self, param: &str) -> Result<Option<Vec<f64>>, KernelError> {
         match self.view.floats(param)? {
-            Given::Known(v) => Ok(Some(v)),
+            Given::Known(mut v) => {
+                let ty = self.view.constant(param).and_then(|c| c.tensor_type());
+                if ty.is_none_or(|ty| ty.dtype.is_float()) {
+                    for value in &mut v {
+                        *value = self.precision.parameter(*value);
+                    }
+                }
+                Ok(Some(v))
+            }
             Given::Absent => Ok(None),
             Given::Runtime => {
                 let t = self.tensor(param)?.data.flatten_all()?;

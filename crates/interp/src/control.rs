@@ -1,13 +1,15 @@
-//! Operations that the session runs itself: control flow and states.
+//! Blocks, and the operations that run blocks: `cond` and `while_loop`.
 
-use milwright_ir::arena::Id;
-use milwright_ir::{Arg, OpId};
+use milwright_ir::{Arg, BlockId, OpId, ValueId};
 
 use crate::error::{Error, KernelError};
-use crate::session::{Observer, Session};
-use crate::value::{Tensor, Value};
+use crate::frame::Frame;
+use crate::lane::Lane;
+use crate::shadow::{Moment, Shadow};
+use crate::value::Value;
 
-/// Whether [`run`] executes operations of that type.
+/// Whether the session executes operations of that type itself: control flow
+/// and states.
 pub(crate) fn handles(op_type: &str) -> bool {
     matches!(
         op_type,
@@ -15,163 +17,175 @@ pub(crate) fn handles(op_type: &str) -> bool {
     )
 }
 
-/// Executes an operation of control flow or state; `None` for others.
-pub(crate) fn run(
-    session: &mut Session<'_>,
-    id: OpId,
-    observer: &mut Observer<'_>,
-) -> Option<Result<Vec<Value>, Error>> {
-    Some(match session.program.ops[id].op_type.as_str() {
-        "cond" => cond(session, id, observer),
-        "while_loop" => while_loop(session, id, observer),
-        "read_state" => read_state(session, id),
-        "write_state" => write_state(session, id, "input", "data").map(|_| Vec::new()),
-        "coreml_update_state" => {
-            write_state(session, id, "state", "value").map(|t| vec![Value::Tensor(t)])
+/// Called after each operation.
+pub(crate) type Watcher<'w> = dyn FnMut(&Moment<'_>) + 'w;
+
+/// One step of a session, and of its shadow if it has one.
+pub(crate) struct Step<'s, 'm> {
+    frame: &'s Frame<'m>,
+    lane: &'s mut Lane,
+    shadow: Option<&'s mut Shadow>,
+    watcher: &'s mut Watcher<'s>,
+    /// Rounds that loops may still make.
+    rounds: usize,
+}
+
+impl<'s, 'm> Step<'s, 'm> {
+    pub(crate) fn new(
+        frame: &'s Frame<'m>,
+        lane: &'s mut Lane,
+        shadow: Option<&'s mut Shadow>,
+        watcher: &'s mut Watcher<'s>,
+    ) -> Self {
+        Self {
+            rounds: frame.step_limit,
+            frame,
+            lane,
+            shadow,
+            watcher,
         }
-        _ => return None,
-    })
-}
-
-fn cond(
-    session: &mut Session<'_>,
-    id: OpId,
-    observer: &mut Observer<'_>,
-) -> Result<Vec<Value>, Error> {
-    let op = &session.program.ops[id];
-    let pred = argument(session, id, "pred")?;
-    let taken = truth(&pred).map_err(|e| session.op_error(id, e))?;
-    let block = *op
-        .blocks
-        .get(usize::from(!taken))
-        .ok_or_else(|| arity(session, id, "two blocks", op.blocks.len()))?;
-    session.run_block(block, observer)?;
-    take_outputs(session, block)
-}
-
-fn while_loop(
-    session: &mut Session<'_>,
-    id: OpId,
-    observer: &mut Observer<'_>,
-) -> Result<Vec<Value>, Error> {
-    let program = session.program;
-    let op = &program.ops[id];
-    let &[condition, body] = op.blocks.as_slice() else {
-        return Err(arity(session, id, "two blocks", op.blocks.len()));
-    };
-    let mut vars = Vec::new();
-    for arg in op.args("loop_vars") {
-        vars.push(value_of(session, id, arg)?);
     }
-    for _ in 0..session.options.step_limit {
-        bind(session, id, condition, &vars)?;
-        session.run_block(condition, observer)?;
-        let go_on = take_outputs(session, condition)?;
-        let [go_on] = go_on.as_slice() else {
-            return Err(arity(session, id, "one condition", go_on.len()));
+
+    /// Runs the operations of a block. Its inputs are bound already; its
+    /// outputs stay in the environment.
+    pub(crate) fn block(&mut self, block: BlockId) -> Result<(), Error> {
+        let frame = self.frame;
+        for &id in &frame.program.blocks[block].ops {
+            // Constants are read when something needs them.
+            if !frame.plan.is_constant(id) {
+                self.op(id)?;
+            }
+            self.lane.free_after(frame, id);
+            if let Some(shadow) = &mut self.shadow {
+                shadow.lane.free_after(frame, id);
+            }
+        }
+        Ok(())
+    }
+
+    fn op(&mut self, id: OpId) -> Result<(), Error> {
+        let frame = self.frame;
+        let strays = match frame.program.ops[id].op_type.as_str() {
+            "cond" => self.cond(id)?,
+            "while_loop" => self.while_loop(id)?,
+            _ => {
+                self.both(|lane| {
+                    let outputs = lane.execute(frame, id)?;
+                    lane.store(frame, id, outputs)
+                })?;
+                false
+            }
         };
-        if !truth(go_on).map_err(|e| session.op_error(id, e))? {
-            return Ok(vars);
-        }
-        bind(session, id, body, &vars)?;
-        session.run_block(body, observer)?;
-        let next = take_outputs(session, body)?;
-        if next.len() != vars.len() {
-            return Err(arity(
-                session,
-                id,
-                "as many values as loop_vars",
-                next.len(),
-            ));
-        }
-        vars = next;
+        (self.watcher)(&Moment {
+            frame,
+            lane: self.lane,
+            shadow: self.shadow.as_deref(),
+            op: id,
+            strays,
+        });
+        Ok(())
     }
-    Err(Error::StepLimit {
-        location: session.location(id),
-        limit: session.options.step_limit,
-    })
-}
 
-fn bind(
-    session: &mut Session<'_>,
-    id: OpId,
-    block: milwright_ir::BlockId,
-    vars: &[Value],
-) -> Result<(), Error> {
-    let inputs = &session.program.blocks[block].inputs;
-    if inputs.len() != vars.len() {
-        return Err(arity(
-            session,
-            id,
-            "a block input per loop_vars",
-            inputs.len(),
-        ));
+    /// Runs the block that the condition chooses. Returns whether the shadow
+    /// would have chosen the other.
+    fn cond(&mut self, id: OpId) -> Result<bool, Error> {
+        let op = &self.frame.program.ops[id];
+        let [pred] = op.args("pred") else {
+            return Err(arity(self.frame, id, "one `pred`", op.args("pred").len()));
+        };
+        let (taken, strays) = self.truth(id, pred)?;
+        let block = *op
+            .blocks
+            .get(usize::from(!taken))
+            .ok_or_else(|| arity(self.frame, id, "two blocks", op.blocks.len()))?;
+        self.block(block)?;
+        let outputs = outputs(self.frame, block);
+        self.assign(id, &op.outputs, &outputs, "as many values as outputs")?;
+        Ok(strays)
     }
-    for (input, value) in inputs.iter().zip(vars) {
-        session.env[input.index()] = Some(value.clone());
-    }
-    Ok(())
-}
 
-fn take_outputs(
-    session: &mut Session<'_>,
-    block: milwright_ir::BlockId,
-) -> Result<Vec<Value>, Error> {
-    let program = session.program;
-    let outputs = &program.blocks[block].outputs;
-    outputs.iter().map(|&v| session.take_or_load(v)).collect()
-}
-
-fn read_state(session: &Session<'_>, id: OpId) -> Result<Vec<Value>, Error> {
-    let index = state_index(session, id, "input")?;
-    Ok(vec![Value::Tensor(session.states[&index].clone())])
-}
-
-fn write_state(
-    session: &mut Session<'_>,
-    id: OpId,
-    state: &str,
-    data: &str,
-) -> Result<Tensor, Error> {
-    let index = state_index(session, id, state)?;
-    let Value::Tensor(new) = argument(session, id, data)? else {
-        return Err(session.op_error(id, KernelError::param(data, "expected a tensor")));
-    };
-    let old = &session.states[&index];
-    if old.dims() != new.dims() {
-        let problem = format!("has shape {:?}, the state {:?}", new.dims(), old.dims());
-        return Err(session.op_error(id, KernelError::param(data, problem)));
-    }
-    let stored = Tensor::new(old.dtype, new.data).map_err(|e| session.op_error(id, e))?;
-    session.states.insert(index, stored.clone());
-    Ok(stored)
-}
-
-fn state_index(session: &Session<'_>, id: OpId, param: &str) -> Result<usize, Error> {
-    match argument(session, id, param)? {
-        Value::State(index) if session.states.contains_key(&index) => Ok(index),
-        _ => Err(session.op_error(id, KernelError::param(param, "is not a state"))),
-    }
-}
-
-fn argument(session: &Session<'_>, id: OpId, param: &str) -> Result<Value, Error> {
-    match session.program.ops[id].args(param) {
-        [arg] => value_of(session, id, arg),
-        args => {
-            let problem = format!("expected one argument, found {}", args.len());
-            Err(session.op_error(id, KernelError::param(param, problem)))
+    /// Runs the body as long as the condition holds. Returns whether the shadow
+    /// would have made more or fewer rounds.
+    fn while_loop(&mut self, id: OpId) -> Result<bool, Error> {
+        let program = self.frame.program;
+        let op = &program.ops[id];
+        let &[condition, body] = op.blocks.as_slice() else {
+            return Err(arity(self.frame, id, "two blocks", op.blocks.len()));
+        };
+        let per_var = "a block input per loop_vars";
+        let mut vars: Vec<Arg> = op.args("loop_vars").to_vec();
+        let mut strays = false;
+        loop {
+            self.assign(id, &program.blocks[condition].inputs, &vars, per_var)?;
+            self.block(condition)?;
+            let go_on = outputs(self.frame, condition);
+            let [go_on] = go_on.as_slice() else {
+                return Err(arity(self.frame, id, "one condition", go_on.len()));
+            };
+            let (go_on, stray) = self.truth(id, go_on)?;
+            strays |= stray;
+            if !go_on {
+                self.assign(id, &op.outputs, &vars, "as many loop_vars as outputs")?;
+                return Ok(strays);
+            }
+            self.rounds = self.rounds.checked_sub(1).ok_or_else(|| Error::StepLimit {
+                location: self.frame.location(id),
+                limit: self.frame.step_limit,
+            })?;
+            self.assign(id, &program.blocks[body].inputs, &vars, per_var)?;
+            self.block(body)?;
+            let next = outputs(self.frame, body);
+            if next.len() != vars.len() {
+                let wanted = "as many values as loop_vars";
+                return Err(arity(self.frame, id, wanted, next.len()));
+            }
+            vars = next;
         }
     }
+
+    fn assign(
+        &mut self,
+        id: OpId,
+        targets: &[ValueId],
+        sources: &[Arg],
+        wanted: &str,
+    ) -> Result<(), Error> {
+        let frame = self.frame;
+        if targets.len() != sources.len() {
+            return Err(arity(frame, id, wanted, targets.len()));
+        }
+        self.both(|lane| lane.assign(frame, id, targets, sources))?;
+        Ok(())
+    }
+
+    /// Whether a condition holds, and whether the shadow differs.
+    fn truth(&mut self, id: OpId, arg: &Arg) -> Result<(bool, bool), Error> {
+        let frame = self.frame;
+        let (truth, shadow) = self.both(|lane| {
+            let value = lane.value(frame, id, arg)?;
+            truth_of(&value).map_err(|e| frame.op_error(id, e))
+        })?;
+        Ok((truth, shadow.is_some_and(|s| s != truth)))
+    }
+
+    /// Does the same in the session and in its shadow. What the shadow fails at
+    /// is its end; the session goes on.
+    fn both<T>(
+        &mut self,
+        act: impl Fn(&mut Lane) -> Result<T, Error>,
+    ) -> Result<(T, Option<T>), Error> {
+        let own = act(self.lane)?;
+        let shadow = self.shadow.as_deref_mut();
+        Ok((own, shadow.and_then(|shadow| shadow.attempt(act))))
+    }
 }
 
-fn value_of(session: &Session<'_>, id: OpId, arg: &Arg) -> Result<Value, Error> {
-    session
-        .scope()
-        .arg(arg)
-        .map_err(|e| session.op_error(id, e))
+fn outputs(frame: &Frame<'_>, block: BlockId) -> Vec<Arg> {
+    let outputs = frame.program.blocks[block].outputs.iter();
+    outputs.map(|&v| Arg::Value(v)).collect()
 }
 
-fn truth(value: &Value) -> Result<bool, KernelError> {
+fn truth_of(value: &Value) -> Result<bool, KernelError> {
     match value {
         Value::Tensor(t) if t.data.elem_count() == 1 => {
             let flag = t.data.flatten_all()?.to_dtype(candle_core::DType::F64)?;
@@ -183,8 +197,8 @@ fn truth(value: &Value) -> Result<bool, KernelError> {
     }
 }
 
-fn arity(session: &Session<'_>, id: OpId, wanted: &str, found: usize) -> Error {
-    session.op_error(
+fn arity(frame: &Frame<'_>, id: OpId, wanted: &str, found: usize) -> Error {
+    frame.op_error(
         id,
         KernelError::mismatch(format!("expected {wanted}, found {found}")),
     )

@@ -1,20 +1,11 @@
-//! Values while a program runs.
-//!
-//! | MIL element type | held as |
-//! |---|---|
-//! | fp16, bf16, fp32, fp64 | F32 |
-//! | bool, uint8 and sub-byte unsigned | U8 |
-//! | int4, int8, int16, uint16, int32 | I32 |
-//! | int64, uint32, uint64 | I64 |
-//!
-//! So all float arithmetic is in single precision, whatever the program
-//! declares; [`Precision`](crate::Precision) says when results are rounded.
+//! Values while a program runs. [`Precision`] says which type holds what.
 
 use candle_core::{DType, Device};
 use half::{bf16, f16};
 use milwright_ir::{BlobSource, ConstError, Constant, DataType, TensorType};
 
 use crate::error::KernelError;
+use crate::precision::Precision;
 
 /// A tensor with the element type that the program declares.
 #[derive(Clone, Debug)]
@@ -38,56 +29,26 @@ pub enum Value {
     State(usize),
 }
 
-/// The type that holds elements of `dtype`; `None` for `string` and types that
-/// only occur compressed.
-pub fn storage(dtype: DataType) -> Option<DType> {
-    use DataType as D;
-    Some(match dtype {
-        D::Float16 | D::BFloat16 | D::Float32 | D::Float64 => DType::F32,
-        D::Bool | D::UInt8 | D::UInt1 | D::UInt2 | D::UInt3 | D::UInt4 | D::UInt6 => DType::U8,
-        D::Int4 | D::Int8 | D::Int16 | D::UInt16 | D::Int32 => DType::I32,
-        D::Int64 | D::UInt32 | D::UInt64 => DType::I64,
-        D::String | D::Float8E4M3FN | D::Float8E5M2 | D::Unknown(_) => return None,
-    })
-}
-
 impl Tensor {
-    /// Wraps `data`, which must be held as [`storage`] says.
+    /// Wraps `data`, which must be held as [`Precision::storage`] says for
+    /// some mode.
     ///
     /// # Errors
     /// It is held in another type.
     pub fn new(dtype: DataType, data: candle_core::Tensor) -> Result<Self, KernelError> {
         let held = data.dtype();
-        if storage(dtype) == Some(held) || (held == DType::F64 && dtype.is_float()) {
+        let modes = [Precision::Fp32, Precision::Fp64];
+        if modes.iter().any(|mode| mode.storage(dtype) == Some(held)) {
             return Ok(Self { dtype, data });
         }
         Err(KernelError::Internal(format!(
-            "a tensor of {dtype} held as {:?}",
-            data.dtype()
+            "a tensor of {dtype} held as {held:?}"
         )))
     }
 
     /// The dimensions.
     pub fn dims(&self) -> &[usize] {
         self.data.dims()
-    }
-
-    /// Rounds float elements to the declared type, as a device that computes
-    /// in it would hold them. Other types stay as they are.
-    ///
-    /// # Errors
-    /// The tensor library fails.
-    pub fn rounded(self) -> Result<Self, KernelError> {
-        let narrow = match self.dtype {
-            DataType::Float16 => DType::F16,
-            DataType::BFloat16 => DType::BF16,
-            _ => return Ok(self),
-        };
-        let data = self.data.to_dtype(narrow)?.to_dtype(self.data.dtype())?;
-        Ok(Self {
-            dtype: self.dtype,
-            data,
-        })
     }
 }
 
@@ -97,10 +58,11 @@ impl From<Tensor> for Value {
     }
 }
 
-/// Reads a constant into a value.
+/// Reads a constant into a value, as `precision` holds it.
 pub(crate) fn from_constant(
     constant: &Constant,
     blobs: &dyn BlobSource,
+    precision: Precision,
 ) -> Result<Value, ConstError> {
     if let Some(strings) = constant.strings() {
         return Ok(Value::Strings(strings.to_vec()));
@@ -128,10 +90,9 @@ pub(crate) fn from_constant(
             candle_core::Tensor::from_vec(wide, shape, device)
         }
         DataType::Float64 => {
-            let narrow = words(&bytes, |b| f64::from_le_bytes(b) as f32);
-            candle_core::Tensor::from_vec(narrow, shape, device)
+            candle_core::Tensor::from_vec(words(&bytes, f64::from_le_bytes), shape, device)
         }
-        dtype => match (storage(dtype), dtype.bits()) {
+        dtype => match (precision.storage(dtype), dtype.bits()) {
             (Some(DType::U8), Some(8)) => {
                 candle_core::Tensor::from_vec(bytes.to_vec(), shape, device)
             }
@@ -160,10 +121,13 @@ pub(crate) fn from_constant(
     };
     // The byte count was checked against the shape.
     let data = data.map_err(|_| kind("a tensor whose elements fill its shape"))?;
-    Ok(Value::Tensor(Tensor {
+    let tensor = Tensor {
         dtype: ty.dtype,
         data,
-    }))
+    };
+    let held = precision.hold(tensor);
+    held.map(Value::Tensor)
+        .map_err(|_| kind("a tensor of numbers"))
 }
 
 fn words<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {

@@ -12,7 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use milwright_interp::{Options, Session, Value, is_executable};
+use milwright_interp::{Options, Precision, Session, Value, is_executable};
 use milwright_ir::{
     Arg, Block, Constant, DataType, Function, NoBlobs, Op, OpView, Program, TensorData, TensorType,
     ValueDef, ValueType,
@@ -186,7 +186,11 @@ impl Builder {
 }
 
 /// Runs a case; `Err` says how it fails.
-fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
+fn run(
+    case: &Json,
+    arrays: &HashMap<String, Array>,
+    precision: Precision,
+) -> Result<(), String> {
     let op_type = case["op"].as_str().unwrap();
     let opset = case["opset"].as_str().unwrap();
     let mut builder = Builder {
@@ -251,8 +255,12 @@ fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
         specializations: vec![(opset.to_owned(), body)],
         attributes: Vec::new(),
     });
+    let options = Options {
+        precision,
+        ..Options::default()
+    };
     let mut session =
-        Session::new(&program, &NoBlobs, None, Options::default()).map_err(|e| e.to_string())?;
+        Session::new(&program, &NoBlobs, None, options).map_err(|e| e.to_string())?;
     let outputs = session.run(&inputs).map_err(|e| e.to_string())?;
     let expected: Vec<&Array> = case["outputs"]
         .as_array()
@@ -277,6 +285,9 @@ fn run(case: &Json, arrays: &HashMap<String, Array>) -> Result<(), String> {
                 "{name} is {}, expected {}",
                 got.dtype, expected.dtype
             ));
+        }
+        if got.dtype.is_float() && got.data.dtype() != precision.float() {
+            return Err(format!("{name} is held as {:?}", got.data.dtype()));
         }
         compare(&got.data, &expected.tensor(), tolerance).map_err(|e| format!("{name}: {e}"))?;
     }
@@ -321,8 +332,12 @@ fn run_all(family: &str) {
         *counts.entry(op).or_default() += 1;
         if !is_executable(op) {
             failures.push(format!("{op}: no kernel"));
-        } else if let Err(problem) = run(case, &arrays) {
-            failures.push(format!("{op} {}: {problem}", case["params"]));
+            continue;
+        }
+        for precision in [Precision::Fp32, Precision::Fp64] {
+            if let Err(problem) = run(case, &arrays, precision) {
+                failures.push(format!("{op} {} in {precision:?}: {problem}", case["params"]));
+            }
         }
     }
     let list: Vec<String> = counts.iter().map(|(op, n)| format!("{op} {n}")).collect();

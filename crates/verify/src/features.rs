@@ -1,10 +1,11 @@
 //! What a function takes, as far as a caller has to know: names, element
 //! types, shapes. Joined from the program and the model's description.
 
+use milwright_interp::Precision;
 use milwright_ir::features::{ColorSpace, Feature, FeatureKind, Flexibility, Signature};
 use milwright_ir::{DataType, Dim, Function, Program, TensorType, ValueType};
 
-use crate::array::{Array, DType, Data, Kind};
+use crate::array::{Array, DType, Kind};
 
 /// One input of a function.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,7 +151,7 @@ impl Input {
         (!allowed).then(|| format!("has shape {shape:?}, the model takes {self}"))
     }
 
-    /// The array converted to what an interpreter holds, or why its values are
+    /// The array converted to what a session takes, or why its values are
     /// none of this input.
     ///
     /// Floats take floats of any width, and what converts to them exactly:
@@ -173,10 +174,16 @@ impl Input {
                 }
             )
         };
-        let made = match milwright_interp::storage(self.ty.dtype) {
+        let made = match Precision::Fp32.storage(self.ty.dtype) {
             Some(Held::F32) => {
                 let values = self.floats(array).ok_or_else(wrong)??;
-                Tensor::from_vec(values, array.shape(), &Device::Cpu)
+                if self.ty.dtype == DataType::Float64 {
+                    Tensor::from_vec(values, array.shape(), &Device::Cpu)
+                } else {
+                    // What the input can hold, in any precision.
+                    let narrow: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+                    Tensor::from_vec(narrow, array.shape(), &Device::Cpu)
+                }
             }
             Some(Held::U8) => {
                 let values = self.integers(array).ok_or_else(wrong)??;
@@ -204,7 +211,7 @@ impl Input {
     }
 
     /// `None` when the array's type is of another kind.
-    fn floats(&self, array: &Array) -> Option<Result<Vec<f32>, String>> {
+    fn floats(&self, array: &Array) -> Option<Result<Vec<f64>, String>> {
         let narrow = self.ty.dtype == DataType::Float16;
         let takes = match array.dtype() {
             DType::Bool | DType::Int8 | DType::Uint8 => true,
@@ -216,6 +223,7 @@ impl Input {
         }
         let largest = match self.ty.dtype {
             DataType::Float16 => half::f16::MAX.to_f64(),
+            DataType::Float64 => f64::MAX,
             _ => f64::from(f32::MAX),
         };
         let pixels = self.image.is_some() && array.dtype().kind() == Kind::Integer;
@@ -233,10 +241,7 @@ impl Input {
                     self.ty.dtype.name()
                 }
             )),
-            None => Ok(match array.data() {
-                Data::Float32(v) => v.clone(),
-                _ => wide.into_iter().map(|v| v as f32).collect(),
-            }),
+            None => Ok(wide),
         })
     }
 
@@ -313,6 +318,7 @@ pub fn numpy_name(dtype: DataType) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::array::Data;
     use milwright_ir::features::{ArrayFeature, ImageFeature};
 
     fn array_feature(shape: &[u64], flexibility: Flexibility) -> Feature {

@@ -169,7 +169,8 @@ pub struct Output {
     pub name: String,
     /// Element type that the program declares.
     pub dtype: DataType,
-    /// The values. Floats are `float32` whatever is declared, as computed.
+    /// The values, as computed: floats are `float32` whatever is declared,
+    /// `float64` in [`Precision::Fp64`](milwright_interp::Precision::Fp64).
     pub array: Array,
 }
 

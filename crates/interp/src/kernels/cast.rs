@@ -7,19 +7,19 @@
 use candle_core::{DType, Tensor};
 use milwright_ir::DataType;
 
-use super::build::{CHEAP, unsupported};
+use super::build::{CHEAP, Element, unsupported};
 use super::check::{Result, bad, need};
 use super::unary::map;
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
-use crate::value::storage;
+use crate::precision::Precision;
 
 pub(crate) fn cast(call: &Call<'_>) -> Outputs {
     let name = need("dtype", call.string("dtype")?)?;
     let dtype = DataType::from_name(&name)
         .ok_or_else(|| bad("dtype", format_args!("unknown type {name:?}")))?;
     let x = call.tensor("x")?;
-    let data = converted(&x.data, x.dtype, dtype)?;
+    let data = converted(&x.data, x.dtype, dtype, call.precision)?;
     Ok(vec![crate::value::Tensor::new(dtype, data)?.into()])
 }
 
@@ -50,12 +50,35 @@ fn wrapped(value: i64, low: i64, high: i64) -> i64 {
     low + (value.wrapping_sub(low) & (size - 1))
 }
 
-/// `x`, of element type `from`, as `to`.
+/// Integers within the range of `dtype`: what does not fit keeps its low bits.
+///
+/// # Errors
+/// When memory runs out.
+pub(crate) fn wrapped_to(x: &Tensor, dtype: DataType) -> Result<Tensor> {
+    let Some((low, high)) = range(dtype) else {
+        return Ok(x.clone());
+    };
+    match (x.dtype(), dtype) {
+        (DType::U8, DataType::UInt8) | (DType::I32, DataType::Int32) => Ok(x.clone()),
+        (DType::U8, _) => map::<u8, u8>(x, CHEAP, |v| wrapped(v.into(), low, high) as u8),
+        (DType::I32, _) => map::<i32, i32>(x, CHEAP, |v| wrapped(v.into(), low, high) as i32),
+        (DType::I64, _) => map::<i64, i64>(x, CHEAP, |v| wrapped(v, low, high)),
+        (other, _) => Err(unsupported(other)),
+    }
+}
+
+/// `x`, of element type `from`, as `to`, held as `precision` says.
 ///
 /// # Errors
 /// When either is no type of numbers.
-pub(crate) fn converted(x: &Tensor, from: DataType, to: DataType) -> Result<Tensor> {
-    let held = storage(to)
+pub(crate) fn converted(
+    x: &Tensor,
+    from: DataType,
+    to: DataType,
+    precision: Precision,
+) -> Result<Tensor> {
+    let held = precision
+        .storage(to)
         .ok_or_else(|| KernelError::Unsupported(format!("a cast to {to}")))?;
     if from == to {
         return Ok(x.clone());
@@ -74,9 +97,13 @@ pub(crate) fn converted(x: &Tensor, from: DataType, to: DataType) -> Result<Tens
         return match x.dtype() {
             // Floats of all types are held alike.
             DType::F32 | DType::F64 => Ok(x.clone()),
-            DType::I32 => map::<i32, f32>(x, CHEAP, |v| v as f32),
-            DType::I64 => map::<i64, f32>(x, CHEAP, |v| v as f32),
-            DType::U8 => map::<u8, f32>(x, CHEAP, f32::from),
+            held @ (DType::I32 | DType::I64 | DType::U8) => {
+                if precision.float() == DType::F64 {
+                    floats::<f64>(x, held)
+                } else {
+                    floats::<f32>(x, held)
+                }
+            }
             other => Err(unsupported(other)),
         };
     }
@@ -100,6 +127,17 @@ pub(crate) fn converted(x: &Tensor, from: DataType, to: DataType) -> Result<Tens
         DType::I64 => to!(i64),
         DType::U8 => to!(u8),
         other => Err(unsupported(other)),
+    }
+}
+
+/// Integers held as `held` as floats, each rounded once.
+fn floats<T: Element>(x: &Tensor, held: DType) -> Result<Tensor> {
+    match held {
+        DType::I32 => map::<i32, T>(x, CHEAP, |v| T::from_f64(v.into())),
+        // By way of f64 a large integer would be rounded twice.
+        DType::I64 if T::DTYPE == DType::F32 => map::<i64, f32>(x, CHEAP, |v| v as f32),
+        DType::I64 => map::<i64, T>(x, CHEAP, |v| T::from_f64(v as f64)),
+        _ => map::<u8, T>(x, CHEAP, |v| T::from_f64(v.into())),
     }
 }
 
@@ -134,8 +172,8 @@ mod tests {
             (DataType::Bool, [1.0; 8]),
         ];
         for (to, expected) in cases {
-            let out = converted(&x, DataType::Float32, to).unwrap();
-            assert_eq!(Some(out.dtype()), storage(to));
+            let out = converted(&x, DataType::Float32, to, Precision::Fp32).unwrap();
+            assert_eq!(Some(out.dtype()), Precision::Fp32.storage(to));
             assert_eq!(to_f64(&out), expected, "{to}");
         }
     }
@@ -153,12 +191,12 @@ mod tests {
             (DataType::Float16, [1.0, -1.0, 300.0, -300.0, 40000.0, -40000.0, 2_147_483_648.0]),
         ];
         for (to, expected) in cases {
-            let out = converted(&x, DataType::Int32, to).unwrap();
+            let out = converted(&x, DataType::Int32, to, Precision::Fp32).unwrap();
             assert_eq!(to_f64(&out), expected, "{to}");
         }
         let bools = Tensor::new(&[0u8, 1], &Device::Cpu).unwrap();
-        let out = converted(&bools, DataType::Bool, DataType::Int32).unwrap();
+        let out = converted(&bools, DataType::Bool, DataType::Int32, Precision::Fp32).unwrap();
         assert_eq!(out.to_vec1::<i32>().unwrap(), [0, 1]);
-        assert!(converted(&bools, DataType::Bool, DataType::String).is_err());
+        assert!(converted(&bools, DataType::Bool, DataType::String, Precision::Fp32).is_err());
     }
 }

@@ -3,31 +3,33 @@
 //! Layouts and formulas are those of coremltools 9.0 (`iOS16/constexpr_ops.py`,
 //! `iOS18/compression.py`). Up to iOS 17, sub-byte values come packed in bytes,
 //! least significant bits first; from iOS 18 on they have types of their own
-//! and are unpacked when the constant is read. Results are in single precision.
+//! and are unpacked when the constant is read.
 
 use candle_core::{DType, Tensor};
 
 use super::build::{CHEAP, Element, build, contiguous, integers_of, tensor, to_vec, with_element};
 use super::cast::converted;
+use super::float::with_float;
 use super::check::{Result, axis as checked_axis, bad, elements, need, size};
+use super::real::Real;
 use super::runs::{Place, Runs};
 use crate::call::{Call, Outputs};
 use crate::value;
 
-/// A tensor of numbers in the float type that results have.
-fn floats(x: &value::Tensor) -> Result<Tensor> {
-    converted(&x.data, x.dtype, milwright_ir::DataType::Float32)
+/// A tensor of numbers in the type that holds floats.
+fn floats(call: &Call<'_>, x: &value::Tensor) -> Result<Tensor> {
+    converted(&x.data, x.dtype, milwright_ir::DataType::Float32, call.precision)
 }
 
 pub(crate) fn constexpr_affine_dequantize(call: &Call<'_>) -> Outputs {
     let data = call.tensor("quantized_data")?;
-    let zero_point = floats(&call.tensor("zero_point")?)?;
-    let scale = floats(&call.tensor("scale")?)?;
+    let zero_point = floats(call, &call.tensor("zero_point")?)?;
+    let scale = floats(call, &call.tensor("scale")?)?;
     let axis = need("axis", call.int("axis")?)?;
     let axis = checked_axis("axis", axis, data.data.rank())?;
     let scale = along_axis("scale", &scale, data.dims(), axis)?;
     let zero_point = along_axis("zero_point", &zero_point, data.dims(), axis)?;
-    call.one(shifted_and_scaled(&floats(&data)?, &scale, Some(&zero_point))?)
+    call.one(shifted_and_scaled(&floats(call, &data)?, &scale, Some(&zero_point))?)
 }
 
 /// A scalar or vector parameter, shaped like the data with size 1 everywhere
@@ -50,18 +52,18 @@ fn along_axis(name: &str, param: &Tensor, dims: &[usize], axis: usize) -> Result
 }
 
 pub(crate) fn constexpr_blockwise_shift_scale(call: &Call<'_>) -> Outputs {
-    let data = floats(&call.tensor("data")?)?;
-    let scale = floats(&call.tensor("scale")?)?;
-    let offset = call.opt_tensor("offset")?.map(|t| floats(&t)).transpose()?;
+    let data = floats(call, &call.tensor("data")?)?;
+    let scale = floats(call, &call.tensor("scale")?)?;
+    let offset = call.opt_tensor("offset")?.map(|t| floats(call, &t)).transpose()?;
     call.one(shifted_and_scaled(&data, &scale, offset.as_ref())?)
 }
 
 pub(crate) fn constexpr_sparse_blockwise_shift_scale(call: &Call<'_>) -> Outputs {
     let mask = call.tensor("data_mask")?;
-    let scale = floats(&call.tensor("scale")?)?;
-    let offset = call.opt_tensor("offset")?.map(|t| floats(&t)).transpose()?;
+    let scale = floats(call, &call.tensor("scale")?)?;
+    let offset = call.opt_tensor("offset")?.map(|t| floats(call, &t)).transpose()?;
     let bits = bits_of("data_mask", &mask.data)?;
-    let nonzero = floats(&call.tensor("nonzero_data")?)?;
+    let nonzero = floats(call, &call.tensor("nonzero_data")?)?;
     let dense = spread("nonzero_data", &nonzero, &bits, mask.dims())?;
     let dense = shifted_and_scaled(&dense, &scale, offset.as_ref())?;
     Ok(vec![
@@ -137,7 +139,7 @@ pub(crate) fn constexpr_sparse_to_dense(call: &Call<'_>) -> Outputs {
 
 pub(crate) fn constexpr_cast(call: &Call<'_>) -> Outputs {
     let source = call.tensor("source_val")?;
-    call.one(converted(&source.data, source.dtype, call.output_dtype(0)?)?)
+    call.one(converted(&source.data, source.dtype, call.output_dtype(0)?, call.precision)?)
 }
 
 fn shape_of(call: &Call<'_>) -> Result<Vec<usize>> {
@@ -313,12 +315,7 @@ fn shifted_and_scaled(data: &Tensor, scale: &Tensor, offset: Option<&Tensor>) ->
                 .collect(),
         })
     };
-    let values = to_vec::<f32>(data)?;
-    let scales = to_vec::<f32>(scale)?;
-    let offsets = match offset {
-        Some(offset) => to_vec::<f32>(offset)?,
-        None => vec![0.0],
-    };
+    let scale_place = place("scale", scale)?;
     let offset_place = match offset {
         Some(offset) => place("offset", offset)?,
         None => Place {
@@ -330,13 +327,29 @@ fn shifted_and_scaled(data: &Tensor, scale: &Tensor, offset: Option<&Tensor>) ->
         offset: 0,
         strides: strides(&split),
     };
-    let runs = Runs::new(&split, [&data_place, &place("scale", scale)?, &offset_place]);
+    let runs = Runs::new(&split, [&data_place, &scale_place, &offset_place]);
+    with_float!("data", data, T => scaled_runs::<T>(data, scale, offset, &runs))
+}
+
+/// The values of [`shifted_and_scaled`], run by run.
+fn scaled_runs<T: Real>(
+    data: &Tensor,
+    scale: &Tensor,
+    offset: Option<&Tensor>,
+    runs: &Runs<3>,
+) -> Result<Tensor> {
+    let values = to_vec::<T>(data)?;
+    let scales = to_vec::<T>(scale)?;
+    let offsets = match offset {
+        Some(offset) => to_vec::<T>(offset)?,
+        None => vec![T::ZERO],
+    };
     let steps = runs.steps();
     let out = build(
         values.len(),
         CHEAP,
         #[inline(always)]
-        |range, out: &mut Vec<f32>| {
+        |range, out: &mut Vec<T>| {
             runs.for_each(
                 range,
                 #[inline(always)]
@@ -355,7 +368,7 @@ fn shifted_and_scaled(data: &Tensor, scale: &Tensor, offset: Option<&Tensor>) ->
             );
         },
     )?;
-    tensor(out, dims)
+    tensor(out, data.dims())
 }
 
 /// The entries of `lut` (`[blocks.., entries, vector]`) that `indices` name.

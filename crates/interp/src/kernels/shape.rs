@@ -10,7 +10,7 @@ use super::check::{Result, axes as checked_axes, axis as checked_axis, bad, elem
 use super::runs::{Place, copy};
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
-use crate::value::{Value, storage};
+use crate::value::Value;
 
 pub(crate) fn reshape(call: &Call<'_>) -> Outputs {
     let zeros = if call.opset >= Opset::IOS17 {
@@ -96,7 +96,9 @@ pub(crate) fn fill_like(call: &Call<'_>) -> Outputs {
 fn filled_as_declared(call: &Call<'_>, dims: &[usize]) -> Outputs {
     let dtype = call.output_dtype(0)?;
     let value = need("value", call.float("value")?)?;
-    let held = storage(dtype)
+    let held = call
+        .precision
+        .storage(dtype)
         .ok_or_else(|| KernelError::Unsupported(format!("a tensor of {dtype}")))?;
     Ok(vec![Value::Tensor(crate::value::Tensor::new(
         dtype,
@@ -126,7 +128,9 @@ pub(crate) fn one_hot(call: &Call<'_>) -> Outputs {
     let depth = need("one_hot_vector_size", call.int("one_hot_vector_size")?)?;
     let axis = need("axis", call.int("axis")?)?;
     let dtype = call.output_dtype(0)?;
-    let held = storage(dtype)
+    let held = call
+        .precision
+        .storage(dtype)
         .ok_or_else(|| KernelError::Unsupported(format!("a tensor of {dtype}")))?;
     let value = |name: &str| scalar(held, need(name, call.float(name)?)?);
     call.one(one_hot_of(

@@ -1,0 +1,148 @@
+//! What the tests of whole models share.
+#![allow(dead_code, reason = "no test file uses all of it")]
+
+use std::path::{Path, PathBuf};
+
+use milwright_interp::Options;
+use milwright_ir::Model;
+use milwright_ir::features::Description;
+use milwright_verify::inputs::{self, Feed, Ranges};
+use milwright_verify::{Runner, Subject, npz};
+
+/// A model with one of its functions and the steps to run.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) model: Model,
+    pub(crate) description: Description,
+    pub(crate) function: String,
+    /// Files of the steps; none when inputs are random.
+    pub(crate) steps: Vec<PathBuf>,
+}
+
+impl Case {
+    /// The functions of a package, with the inputs that lie beside it, if they
+    /// are its own.
+    pub(crate) fn of(package: &Path) -> Vec<Case> {
+        let open = || Model::open(package).unwrap();
+        let functions: Vec<String> = open()
+            .program()
+            .functions
+            .iter()
+            .map(|f| f.name.clone())
+            .collect();
+        let folder = package.parent().unwrap();
+        let several = functions.len() > 1;
+        functions
+            .into_iter()
+            .map(|function| {
+                let model = open();
+                let description = Description::from_proto(&model.spec().description().unwrap());
+                let steps = if several {
+                    vec![folder.join(format!("inputs.{function}.npz"))]
+                } else {
+                    let numbered = (0..).map(|n| folder.join(format!("inputs.{n}.npz")));
+                    numbered.take_while(|p| p.exists()).collect()
+                };
+                let mut case = Case {
+                    name: format!("{} {function}", package.display()),
+                    model,
+                    description,
+                    function,
+                    steps,
+                };
+                if !case.takes_its_steps() {
+                    case.steps.clear();
+                }
+                case
+            })
+            .collect()
+    }
+
+    fn takes_its_steps(&self) -> bool {
+        let runner = self.runner(Options::default());
+        self.steps
+            .iter()
+            .all(|path| path.exists() && runner.feed(&npz::load(path).unwrap(), "a step").is_ok())
+    }
+
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            name: &self.name,
+            program: self.model.program(),
+            blobs: &self.model,
+            signature: self.description.signature(&self.function),
+            function: Some(&self.function),
+        }
+    }
+
+    pub(crate) fn runner(&self, options: Options) -> Runner<'_> {
+        Runner::new(self.subject(), options).unwrap()
+    }
+
+    /// The steps from their files, or one of random inputs.
+    pub(crate) fn feeds(&self, runner: &Runner<'_>) -> Vec<Feed> {
+        let subject = runner.subject();
+        let (function, ranges) = (runner.function(), Ranges::default());
+        let mut arrays: Vec<_> = self.steps.iter().map(|p| npz::load(p).unwrap()).collect();
+        if arrays.is_empty() {
+            let random = inputs::random(
+                subject.program,
+                subject.blobs,
+                function,
+                runner.inputs(),
+                &ranges,
+                0,
+                0,
+            );
+            arrays.push(random.unwrap());
+        }
+        let feeds = arrays.iter().map(|a| runner.feed(a, "a step").unwrap());
+        feeds.collect()
+    }
+}
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+pub(crate) fn fixtures() -> PathBuf {
+    root().join("fixtures/models")
+}
+
+/// The folder of shared models, when it is there. Says so when it is not.
+pub(crate) fn shared() -> Option<PathBuf> {
+    let path = std::env::var_os("MILWRIGHT_SHARED")
+        .map_or_else(|| root().join("../shared"), PathBuf::from)
+        .join("models");
+    if path.is_dir() {
+        Some(path)
+    } else {
+        println!("skipped: {} is not there", path.display());
+        None
+    }
+}
+
+/// Every function of every ML Program below a folder, in a fixed order.
+pub(crate) fn cases(below: &Path) -> Vec<Case> {
+    let mut packages = Vec::new();
+    let mut folders = vec![below.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "mlpackage") {
+                packages.push(path);
+            } else if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    packages.sort();
+    packages
+        .iter()
+        .filter(|p| {
+            let package = milwright_package::Package::open(p).unwrap();
+            package.spec().kind().is_ml_program()
+        })
+        .flat_map(|p| Case::of(p))
+        .collect()
+}

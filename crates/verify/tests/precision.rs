@@ -1,0 +1,201 @@
+//! Whole models in every precision.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and print what they checked"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::DType;
+use common::{Case, cases, fixtures, shared};
+use milwright_interp::{Options, Precision, Value};
+use milwright_verify::{Array, Output, Runner};
+
+/// Operations that compute: in double precision their results have digits that
+/// single precision does not.
+const COMPUTE: [&str; 24] = [
+    "add",
+    "avg_pool",
+    "batch_norm",
+    "conv",
+    "conv_transpose",
+    "cos",
+    "einsum",
+    "exp",
+    "gelu",
+    "instance_norm",
+    "layer_norm",
+    "linear",
+    "log",
+    "lstm",
+    "matmul",
+    "mul",
+    "pow",
+    "real_div",
+    "reduce_mean",
+    "reduce_sum",
+    "rsqrt",
+    "sigmoid",
+    "silu",
+    "softmax",
+];
+
+fn runner(case: &Case, precision: Precision) -> Runner<'_> {
+    case.runner(Options {
+        precision,
+        ..Options::default()
+    })
+}
+
+/// What operations of one type gave in double precision.
+#[derive(Default)]
+struct Seen {
+    results: usize,
+    /// Results with an element that single precision cannot hold.
+    wide: usize,
+}
+
+/// Runs a case in double precision, checks that no value is held in single,
+/// and returns the outputs of every step.
+fn run_fp64(case: &Case, seen: &mut BTreeMap<String, Seen>) -> Vec<Vec<Output>> {
+    let mut runner = runner(case, Precision::Fp64);
+    let program = case.model.program();
+    let feeds = case.feeds(&runner);
+    let mut steps = Vec::new();
+    for feed in &feeds {
+        let outputs = runner.step_observed(feed, &mut |id, outputs| {
+            for value in outputs {
+                let Value::Tensor(t) = value else { continue };
+                let op = &program.ops[id];
+                assert!(
+                    t.data.dtype() != DType::F32,
+                    "{}: {} is held as F32",
+                    case.name,
+                    program.describe_op(id)
+                );
+                if !t.dtype.is_float() {
+                    continue;
+                }
+                let flat = t.data.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                let seen = seen.entry(op.op_type.clone()).or_default();
+                seen.results += 1;
+                seen.wide += usize::from(flat.iter().any(|&v| f64::from(v as f32) != v));
+            }
+        });
+        steps.push(outputs.unwrap());
+    }
+    for (name, state) in runner.states() {
+        assert_eq!(state.dtype(), DType::F64, "{}: state {name}", case.name);
+    }
+    steps
+}
+
+/// How much of a largest magnitude the two may differ by.
+const ALLOWED: f64 = 1e-4;
+
+/// Differences relative to the largest magnitude; infinite where an element is
+/// finite on one side only, or integers differ.
+fn differences(a: &Array, b: &Array) -> Vec<f64> {
+    assert_eq!(a.shape(), b.shape());
+    let integers = a.data().to_i128().is_some();
+    let (a, b) = (a.data().to_f64(), b.data().to_f64());
+    let scale = b
+        .iter()
+        .filter(|v| v.is_finite())
+        .fold(1e-30, |m: f64, v| m.max(v.abs()));
+    let far = |(x, y): (&f64, &f64)| match (x.is_finite(), y.is_finite()) {
+        (true, true) if integers && x != y => f64::INFINITY,
+        (true, true) => (x - y).abs() / scale,
+        _ if x == y || (x.is_nan() && y.is_nan()) => 0.0,
+        _ => f64::INFINITY,
+    };
+    a.iter().zip(&b).map(far).collect()
+}
+
+/// A model that divides by a rounding error: how far its outputs may be apart,
+/// and which share of their elements may be further than [`ALLOWED`].
+struct IllConditioned {
+    name: &'static str,
+    largest: f64,
+    share: f64,
+}
+
+/// Compares fp64 with fp32 over all models below a folder.
+fn fp64_agrees(below: &Path, exceptions: &[IllConditioned]) {
+    let mut seen = BTreeMap::new();
+    let (mut count, mut steps, mut exact) = (0, 0, 0);
+    for case in cases(below) {
+        let wide = run_fp64(&case, &mut seen);
+        let mut runner = runner(&case, Precision::Fp32);
+        let feeds = case.feeds(&runner);
+        let mut found = Vec::new();
+        for (feed, wide) in feeds.iter().zip(&wide) {
+            let single = runner.step(feed).unwrap();
+            assert_eq!(single.len(), wide.len());
+            for (a, b) in single.iter().zip(wide) {
+                assert_eq!((&a.name, a.dtype), (&b.name, b.dtype));
+                found.extend(differences(&a.array, &b.array));
+            }
+            steps += 1;
+        }
+        let largest = found.iter().copied().fold(0.0, f64::max);
+        let far = found.iter().filter(|&&d| d > ALLOWED).count() as f64;
+        let share = far / found.len() as f64;
+        count += 1;
+        exact += usize::from(largest == 0.0);
+        println!("{largest:.1e}, {share:.4} above, {}", case.name);
+        let exception = exceptions.iter().find(|e| case.name.contains(e.name));
+        let allowed = exception.map_or((ALLOWED, 0.0), |e| (e.largest, e.share));
+        assert!(
+            largest <= allowed.0 && share <= allowed.1,
+            "{}: {largest:e}, {share:e} above",
+            case.name
+        );
+    }
+    println!("{count} functions, {steps} steps, {exact} of them the same to the last bit");
+    assert!(exact < count / 3, "fp64 is fp32");
+    for (op, seen) in &seen {
+        println!("{op}: {} of {} results are wide", seen.wide, seen.results);
+    }
+    for op in COMPUTE {
+        if let Some(seen) = seen.get(op) {
+            assert!(
+                seen.wide * 2 > seen.results,
+                "{op} computes in single precision"
+            );
+        }
+    }
+}
+
+#[test]
+fn fixtures_in_double_precision() {
+    fp64_agrees(&fixtures(), &[]);
+}
+
+#[test]
+fn shared_models_in_double_precision() {
+    if let Some(models) = shared() {
+        // One of the 80 rows of the filterbank is zero; after its logarithm
+        // the model divides what rounding leaves of a difference of equal
+        // numbers by 1e-5 (docs/decisions.md, "Rows are summed in torch's
+        // order").
+        let exceptions = [
+            IllConditioned {
+                name: "mel-encoder/fused",
+                largest: 2e-3,
+                share: 1.0,
+            },
+            IllConditioned {
+                name: "mel-encoder/preprocessor",
+                largest: 1e-1,
+                share: 1.0 / 80.0,
+            },
+        ];
+        fp64_agrees(&models, &exceptions);
+    }
+}
