@@ -9,10 +9,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::build::{
-    CHEAP, COSTLY, Element, Source, build, tensor, to_vec, walkable, wide, with_element,
-};
+use super::build::{CHEAP, COSTLY, Element, build, tensor, with_element};
 use super::check::{Result, bad, broadcast, elements};
+use super::layout::{View, to_vec, walkable};
 use super::runs::{Place, Runs};
 use crate::call::{Call, Outputs};
 
@@ -204,7 +203,7 @@ pub(crate) fn zip<A: Element, B: Element, O: Element>(
     f: impl Fn(A, B) -> O + Sync,
 ) -> Result<Tensor> {
     zip_runs(x, y, grain, &|x: &[A], y: &[B], out: &mut Vec<O>| {
-        wide::<A, ()>(
+        A::wide(
             #[inline(always)]
             || match (x, y) {
                 (x, &[y]) => out.extend(x.iter().map(|&x| f(x, y))),
@@ -230,13 +229,13 @@ fn zip_runs<A: Element, B: Element, O: Element>(
     let dims = broadcast("y", x.dims(), y.dims())?;
     let count = elements("y", &dims)?;
     let (x, y) = (walkable(x)?, walkable(y)?);
-    let (x, y) = (Source::open(&x), Source::open(&y));
     let runs = Runs::new(
         &dims,
         [&Place::broadcast(&x, &dims), &Place::broadcast(&y, &dims)],
     );
     let steps = runs.steps();
-    let (a, b) = (x.storage::<A>()?, y.storage::<B>()?);
+    let (a, b) = (View::<A>::new(&x)?, View::<B>::new(&y)?);
+    let (a, b) = (&*a, &*b);
     let data = build(count, grain, |range, out| {
         runs.for_each(range, |len, [i, j]| match steps {
             [1, 1] => f(&a[i..i + len], &b[j..j + len], out),

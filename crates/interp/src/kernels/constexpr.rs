@@ -7,11 +7,11 @@
 
 use candle_core::{DType, Tensor};
 
-use super::build::{CHEAP, Element, build, contiguous, integers_of, tensor, to_vec, with_element};
+use super::build::{CHEAP, Element, build, reserve, tensor, with_element};
 use super::cast::converted;
-use super::float::with_float;
 use super::check::{Result, axis as checked_axis, bad, elements, need, size};
-use super::real::Real;
+use super::float::{Float, with_float};
+use super::layout::{contiguous, integers_of, to_vec};
 use super::runs::{Place, Runs};
 use crate::call::{Call, Outputs};
 use crate::value;
@@ -170,7 +170,7 @@ fn unpacked(name: &str, packed: &Tensor, bits: usize, dims: &[usize]) -> Result<
         8 => bytes,
         _ => {
             let mask = (1u16 << bits) - 1;
-            let mut out = super::build::reserve(count)?;
+            let mut out = reserve(count)?;
             let (mut word, mut have) = (0u16, 0);
             let mut rest = bytes.iter();
             for _ in 0..count {
@@ -332,7 +332,7 @@ fn shifted_and_scaled(data: &Tensor, scale: &Tensor, offset: Option<&Tensor>) ->
 }
 
 /// The values of [`shifted_and_scaled`], run by run.
-fn scaled_runs<T: Real>(
+fn scaled_runs<T: Float>(
     data: &Tensor,
     scale: &Tensor,
     offset: Option<&Tensor>,

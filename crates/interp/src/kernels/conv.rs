@@ -1,10 +1,13 @@
 //! `conv` and `conv_transpose`, over one to three spatial dimensions.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use milwright_ir::shape::{self, Windows};
 
-use super::gemm::{self, Bias, Product, Real};
-use super::layout::{self, Element};
+use super::build::tensor;
+use super::check::Result;
+use super::float::with_float;
+use super::gemm::{self, Bias, Factor, Product};
+use super::layout;
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
 
@@ -13,8 +16,6 @@ mod input;
 mod transpose;
 
 use input::{Columns, Prepared};
-
-type Result<T> = std::result::Result<T, KernelError>;
 
 pub(crate) fn conv(call: &Call<'_>) -> Outputs {
     let operands = Operands::read(call)?;
@@ -114,13 +115,10 @@ impl Operands {
         let axes = axes(windows, &self.x.dims()[2..], |w, size| {
             Ok((w.count(size, false)?, w.padding(size)?.0))
         })?;
-        match self.x.dtype() {
-            DType::F64 => self.convolve_typed::<f64>(&axes),
-            _ => self.convolve_typed::<f32>(&axes),
-        }
+        with_float!("x", self.x, T => self.convolve_typed::<T>(&axes))
     }
 
-    fn convolve_typed<T: Real + Element>(&self, axes: &[Axis; 3]) -> Result<Tensor> {
+    fn convolve_typed<T: Factor>(&self, axes: &[Axis; 3]) -> Result<Tensor> {
         let x = layout::elements::<T>(&self.x)?;
         let weight = layout::elements::<T>(&self.weight)?;
         let bias = self.bias.as_ref().map(layout::elements::<T>).transpose()?;
@@ -130,7 +128,7 @@ impl Operands {
         let dims = self.output_dims(outputs, axes);
         let mut out = layout::zeros::<T>(&dims)?;
         if out.is_empty() {
-            return Ok(Tensor::from_vec(out, dims, &Device::Cpu)?);
+            return tensor(out, &dims);
         }
         let volume: usize = axes.iter().map(|a| a.output).product();
         let input = Prepared::new(&x, batch * channels, axes)?;
@@ -173,7 +171,7 @@ impl Operands {
                 .collect();
             gemm::run(&mut products);
         }
-        Ok(Tensor::from_vec(out, dims, &Device::Cpu)?)
+        tensor(out, &dims)
     }
 
     /// The transposed convolution. `wanted` is the shape of the result where
@@ -207,13 +205,10 @@ impl Operands {
             };
             Ok((output, w.padding(output)?.0))
         })?;
-        match self.x.dtype() {
-            DType::F64 => self.transposed_typed::<f64>(&axes),
-            _ => self.transposed_typed::<f32>(&axes),
-        }
+        with_float!("x", self.x, T => self.transposed_typed::<T>(&axes))
     }
 
-    fn transposed_typed<T: Real + Element>(&self, axes: &[Axis; 3]) -> Result<Tensor> {
+    fn transposed_typed<T: Factor>(&self, axes: &[Axis; 3]) -> Result<Tensor> {
         let x = layout::elements::<T>(&self.x)?;
         let weight = layout::elements::<T>(&self.weight)?;
         let bias = self.bias.as_ref().map(layout::elements::<T>).transpose()?;
@@ -234,7 +229,7 @@ impl Operands {
                 &mut out,
             )?;
         }
-        Ok(Tensor::from_vec(out, dims, &Device::Cpu)?)
+        tensor(out, &dims)
     }
 
     fn output_dims(&self, outputs: usize, axes: &[Axis; 3]) -> Vec<usize> {

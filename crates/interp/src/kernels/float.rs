@@ -1,55 +1,94 @@
 //! The two float types that values are held in, for kernels written once for
-//! both: f32 with the vectorised functions, f64 with the standard library's.
+//! both.
+//!
+//! For f32 the functions that hot models call come from [`super::vmath`], which
+//! vectorises. The rest is computed in f64 and rounded: the single-precision
+//! functions of C libraries differ by several units in the last place. For f64
+//! all are the standard library's.
 
-use super::layout::{self, Element};
-use super::vmath;
+use super::build::Element;
+use super::check::Result;
+use super::{layout, vmath};
 use crate::call::Call;
 use crate::error::KernelError;
 
-/// f32 or f64.
-pub(crate) trait Float: Element {
-    /// Negative infinity.
-    const LOWEST: Self;
-    /// e^x.
-    fn exp(self) -> Self;
-    /// Hyperbolic tangent.
-    fn tanh(self) -> Self;
-    /// `1 / (1 + e^-x)`.
-    fn sigmoid(self) -> Self;
+macro_rules! declare {
+    (
+        exact: $($name:ident),*;
+        rounded: $($precise:ident),*;
+        vectorised: $($fast:ident = $double:expr),* $(,)?
+    ) => {
+        /// f32 or f64.
+        pub(crate) trait Float: Element {
+            /// Negative infinity.
+            const LOWEST: Self;
+            $(fn $name(self) -> Self;)*
+            $(fn $precise(self) -> Self;)*
+            $(fn $fast(self) -> Self;)*
+        }
+
+        impl Float for f64 {
+            const LOWEST: Self = f64::NEG_INFINITY;
+            $(#[inline(always)] fn $name(self) -> Self { f64::$name(self) })*
+            $(fn $precise(self) -> Self { f64::$precise(self) })*
+            $(fn $fast(self) -> Self { $double(self) })*
+        }
+
+        impl Float for f32 {
+            const LOWEST: Self = f32::NEG_INFINITY;
+            $(#[inline(always)] fn $name(self) -> Self { f32::$name(self) })*
+            $(fn $precise(self) -> Self { f64::$precise(self.into()) as f32 })*
+            $(#[inline(always)] fn $fast(self) -> Self { vmath::$fast(self) })*
+        }
+    };
 }
+declare!(
+    exact: abs, ceil, floor, round_ties_even, sqrt;
+    rounded: acos, asin, atan, atanh, cos, cosh, exp_m1, sin, sinh, tan;
+    vectorised:
+        exp = f64::exp,
+        exp2 = f64::exp2,
+        ln = f64::ln,
+        tanh = f64::tanh,
+        erf = candle_core::cpu::erf::erf_f64,
+        sigmoid = double::sigmoid,
+        silu = double::silu,
+        softplus = double::softplus,
+        gelu = double::gelu,
+        gelu_tanh = double::gelu_tanh,
+        gelu_sigmoid = double::gelu_sigmoid,
+);
 
-impl Float for f32 {
-    const LOWEST: Self = f32::NEG_INFINITY;
+/// The functions of f64 that the standard library does not have; see
+/// [`super::vmath`] for what they are.
+mod double {
+    use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 
-    #[inline(always)]
-    fn exp(self) -> Self {
-        vmath::exp(self)
+    pub(super) fn sigmoid(x: f64) -> f64 {
+        1.0 / (1.0 + (-x).exp())
     }
 
-    #[inline(always)]
-    fn tanh(self) -> Self {
-        vmath::tanh(self)
+    pub(super) fn silu(x: f64) -> f64 {
+        x * sigmoid(x)
     }
 
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        vmath::sigmoid(self)
-    }
-}
-
-impl Float for f64 {
-    const LOWEST: Self = f64::NEG_INFINITY;
-
-    fn exp(self) -> Self {
-        f64::exp(self)
+    /// Neither overflows nor loses small values.
+    pub(super) fn softplus(x: f64) -> f64 {
+        let above = if x < 0.0 { 0.0 } else { x };
+        above + (-x.abs()).exp().ln_1p()
     }
 
-    fn tanh(self) -> Self {
-        f64::tanh(self)
+    pub(super) fn gelu(x: f64) -> f64 {
+        0.5 * x * (1.0 + candle_core::cpu::erf::erf_f64(x * FRAC_1_SQRT_2))
     }
 
-    fn sigmoid(self) -> Self {
-        1.0 / (1.0 + f64::exp(-self))
+    pub(super) fn gelu_tanh(x: f64) -> f64 {
+        let inner = FRAC_2_PI.sqrt() * (x + 0.044715 * x * x * x);
+        0.5 * x * (1.0 + inner.tanh())
+    }
+
+    pub(super) fn gelu_sigmoid(x: f64) -> f64 {
+        x / (1.0 + (-1.702 * x).exp())
     }
 }
 
@@ -84,7 +123,7 @@ pub(crate) fn given<T: Float>(
     call: &Call<'_>,
     param: &str,
     dims: &[usize],
-) -> Result<Option<Vec<T>>, KernelError> {
+) -> Result<Option<Vec<T>>> {
     let Some(tensor) = call.opt_tensor(param)? else {
         return Ok(None);
     };
@@ -95,5 +134,5 @@ pub(crate) fn given<T: Float>(
         ));
     }
     let data = tensor.data.to_dtype(T::DTYPE)?;
-    Ok(Some(layout::elements::<T>(&data)?.to_vec()))
+    layout::to_vec(&data).map(Some)
 }

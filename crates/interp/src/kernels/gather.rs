@@ -9,12 +9,10 @@
 use candle_core::{DType, Tensor};
 
 use super::binary::Number;
-use super::build::{
-    CHEAP, Element, Source, build, contiguous, integers_of, tensor, to_vec, with_element,
-};
+use super::build::{CHEAP, Element, build, tensor, with_element};
 use super::check::{Result, axis as checked_axis, bad, elements, need, size};
+use super::layout::{self, integers_of, to_vec};
 use crate::call::{Call, Outputs};
-use crate::error::KernelError;
 
 /// How `scatter` puts an update into place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,10 +166,6 @@ pub(crate) fn scatter_nd(call: &Call<'_>) -> Outputs {
     call.one(scattered_nd(&data.data, &indices, &updates.data, mode)?)
 }
 
-fn not_contiguous() -> KernelError {
-    KernelError::Internal("a copy that is not contiguous".to_owned())
-}
-
 fn batches(batch_dims: i64, x: &[usize], indices: &[usize]) -> Result<usize> {
     let count = size("batch_dims", batch_dims)?;
     match (x.get(..count), indices.get(..count)) {
@@ -217,9 +211,8 @@ fn copy_units<T: Element, F: Fn(usize) -> usize>(
     source: impl Fn(usize) -> F + Sync,
 ) -> Result<Tensor> {
     let count = elements("indices", dims)?;
-    let x = contiguous(x)?;
-    let opened = Source::open(&x);
-    let data = opened.contiguous::<T>()?.ok_or_else(not_contiguous)?;
+    let data = layout::elements::<T>(x)?;
+    let data = &*data;
     let out = build(
         count,
         CHEAP,

@@ -12,7 +12,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
+use super::float::Float;
+use super::parallel;
 
 /// Rows of `a` that a micro kernel takes at once.
 pub(crate) const ROWS: usize = 8;
@@ -32,17 +33,8 @@ const BLOCK: usize = 1 << 18;
 /// Multiply-adds below which one thread is faster.
 const SERIAL: usize = 1 << 17;
 
-/// An element type of products.
-pub(crate) trait Real:
-    Copy
-    + Default
-    + Send
-    + Sync
-    + std::ops::Add<Output = Self>
-    + std::ops::AddAssign
-    + std::ops::Mul<Output = Self>
-    + 'static
-{
+/// What products need of a float type beside arithmetic.
+pub(crate) trait Factor: Float {
     /// Adds nothing up: writes to `out[i * WIDTH + j]` the sum over `p` of
     /// `a[i][p] * b[p * WIDTH + j]`.
     fn tile<S: pulp::Simd, const WIDTH: usize>(
@@ -56,7 +48,7 @@ pub(crate) trait Real:
     fn swap_buffer(buffer: &mut Vec<Self>);
 }
 
-impl Real for f32 {
+impl Factor for f32 {
     #[inline(always)]
     fn tile<S: pulp::Simd, const WIDTH: usize>(
         simd: S,
@@ -93,7 +85,7 @@ impl Real for f32 {
     }
 }
 
-impl Real for f64 {
+impl Factor for f64 {
     #[inline(always)]
     fn tile<S: pulp::Simd, const WIDTH: usize>(
         _simd: S,
@@ -147,8 +139,8 @@ fn rows<S: pulp::Simd, const MR: usize, const NV: usize, const WIDTH: usize>(
 
 /// The micro kernel without vectors of a fixed type.
 #[inline(always)]
-fn plain<T: Real, const WIDTH: usize>(a: [&[T]; ROWS], b: &[T], out: &mut [T; ROWS * PANEL]) {
-    out.fill(T::default());
+fn plain<T: Factor, const WIDTH: usize>(a: [&[T]; ROWS], b: &[T], out: &mut [T; ROWS * PANEL]) {
+    out.fill(T::ZERO);
     for (p, b) in b.as_chunks::<WIDTH>().0.iter().enumerate() {
         for (out, a) in out.chunks_exact_mut(WIDTH).zip(&a) {
             let x = a[p];
@@ -174,7 +166,7 @@ pub(crate) struct Strided<'a, T> {
     pub(crate) col: usize,
 }
 
-impl<T: Real> Panels<T> for Strided<'_, T> {
+impl<T: Factor> Panels<T> for Strided<'_, T> {
     #[inline(always)]
     fn pack(&self, rows: Range<usize>, cols: Range<usize>, width: usize, out: &mut [T]) {
         if rows.is_empty() {
@@ -247,8 +239,8 @@ struct Task<'a, 'b, T, B> {
 }
 
 /// Computes all `products`, on all cores.
-pub(crate) fn run<T: Real, B: Panels<T>>(products: &mut [Product<'_, T, B>]) {
-    let threads = rayon::current_num_threads();
+pub(crate) fn run<T: Factor, B: Panels<T>>(products: &mut [Product<'_, T, B>]) {
+    let threads = parallel::threads();
     let work = |p: &Product<'_, T, B>| p.m.saturating_mul(p.n).saturating_mul(p.k);
     let total = products.iter().map(work).fold(0, usize::saturating_add);
     let wanted = if total < SERIAL || threads == 1 {
@@ -263,18 +255,16 @@ pub(crate) fn run<T: Real, B: Panels<T>>(products: &mut [Product<'_, T, B>]) {
         split(product, pieces, &mut tasks);
     }
     let simd = pulp::Arch::new();
-    if wanted == 1 {
-        tasks.into_iter().for_each(|task| simd.dispatch(task));
-    } else {
-        tasks
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each(|task| simd.dispatch(task));
-    }
+    let least = if wanted == 1 { usize::MAX } else { 1 };
+    parallel::chunks(&mut tasks, 1, least, &|_, tasks| {
+        for task in tasks {
+            simd.dispatch(task);
+        }
+    });
 }
 
 /// Cuts a product into at least `pieces` rectangles where it is large enough.
-fn split<'b, T: Real, B: Panels<T>>(
+fn split<'b, T: Factor, B: Panels<T>>(
     product: &'b mut Product<'_, T, B>,
     pieces: usize,
     tasks: &mut Vec<Task<'b, 'b, T, B>>,
@@ -331,18 +321,18 @@ fn split<'b, T: Real, B: Panels<T>>(
     }
 }
 
-impl<T: Real, B: Panels<T>> pulp::WithSimd for Task<'_, '_, T, B> {
+impl<T: Factor, B: Panels<T>> pulp::WithSimd for &mut Task<'_, '_, T, B> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(mut self, simd: S) {
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
         let cols = self.j.len();
         let padded = cols.next_multiple_of(UNIT);
         let depth = (BLOCK / padded).next_multiple_of(UNIT).max(256);
         let depth = self.k.div_ceil(self.k.div_ceil(depth).max(1)).max(1);
         let mut buffer = Vec::new();
         T::swap_buffer(&mut buffer);
-        buffer.resize((padded * depth).max(buffer.len()), T::default());
+        buffer.resize((padded * depth).max(buffer.len()), T::ZERO);
         let mut start = 0;
         loop {
             let end = (start + depth).min(self.k);
@@ -356,7 +346,7 @@ impl<T: Real, B: Panels<T>> pulp::WithSimd for Task<'_, '_, T, B> {
     }
 }
 
-impl<T: Real, B: Panels<T>> Task<'_, '_, T, B> {
+impl<T: Factor, B: Panels<T>> Task<'_, '_, T, B> {
     /// Adds the part of the sums over the rows `depth` of `b`.
     #[inline(always)]
     fn block<S: pulp::Simd>(&mut self, simd: S, depth: Range<usize>, buffer: &mut [T]) {
@@ -368,7 +358,7 @@ impl<T: Real, B: Panels<T>> Task<'_, '_, T, B> {
             let count = width.min(cols - col);
             let panel = &mut buffer[at..at + width * depth.len()];
             if count < width {
-                panel.fill(T::default());
+                panel.fill(T::ZERO);
             }
             let first = self.j.start + col;
             self.b
@@ -376,7 +366,7 @@ impl<T: Real, B: Panels<T>> Task<'_, '_, T, B> {
             at += panel.len();
             col += count;
         }
-        let mut tile = [T::default(); ROWS * PANEL];
+        let mut tile = [T::ZERO; ROWS * PANEL];
         for top in (0..rows).step_by(ROWS) {
             let height = ROWS.min(rows - top);
             let a: [&[T]; ROWS] = std::array::from_fn(|r| {
@@ -420,7 +410,7 @@ impl<T: Real, B: Panels<T>> Task<'_, '_, T, B> {
         if self.transposed {
             for (c, j) in cols.enumerate() {
                 let out = &mut self.out[j][rows.clone()];
-                let mut column = [T::default(); ROWS];
+                let mut column = [T::ZERO; ROWS];
                 for (x, line) in column.iter_mut().zip(tile.chunks_exact(width)) {
                     *x = line[c];
                 }
@@ -451,21 +441,21 @@ impl<T: Real, B: Panels<T>> Task<'_, '_, T, B> {
 }
 
 #[inline(always)]
-fn add<T: Real>(out: &mut [T], x: &[T]) {
+fn add<T: Factor>(out: &mut [T], x: &[T]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out += x;
     }
 }
 
 #[inline(always)]
-fn sum<T: Real>(out: &mut [T], x: &[T], y: &[T]) {
+fn sum<T: Factor>(out: &mut [T], x: &[T], y: &[T]) {
     for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
         *out = x + y;
     }
 }
 
 #[inline(always)]
-fn offset<T: Real>(out: &mut [T], x: &[T], y: T) {
+fn offset<T: Factor>(out: &mut [T], x: &[T], y: T) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = x + y;
     }

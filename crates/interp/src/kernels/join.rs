@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::build::{CHEAP, Element, Source, build, narrow, tensor, walkable, with_element};
+use super::build::{CHEAP, Element, build, tensor, with_element};
 use super::check::{Result, axis as checked_axis, bad, elements, length, need, size, times};
+use super::layout::{View, narrow, walkable};
 use super::runs::{Place, Runs, append_strided, copy};
 use super::shape::with_dims;
 use crate::call::{Call, Outputs};
@@ -126,19 +127,20 @@ fn concatenated_of<T: Element>(values: &[&Tensor], axis: usize) -> Result<Tensor
         .iter()
         .map(|v| walkable(v))
         .collect::<Result<Vec<_>>>()?;
-    let sources: Vec<Source<'_>> = values.iter().map(Source::open).collect();
-    let parts = sources
+    let views = values
         .iter()
-        .map(|source| {
-            let dims = source.dims();
-            Ok(Part {
-                storage: source.storage::<T>()?,
-                runs: Runs::new(dims, [&Place::broadcast(source, dims)]),
-                slice: source.contiguous::<T>()?,
-                chunk: dims[axis..].iter().product(),
-            })
-        })
+        .map(View::<T>::new)
         .collect::<Result<Vec<_>>>()?;
+    let parts: Vec<Part<'_, T>> = views
+        .iter()
+        .zip(&values)
+        .map(|(view, x)| Part {
+            storage: view,
+            runs: Runs::new(x.dims(), [&Place::broadcast(x, x.dims())]),
+            slice: view.is_contiguous().then_some(&**view),
+            chunk: x.dims()[axis..].iter().product(),
+        })
+        .collect();
     let row: usize = dims[axis..].iter().product();
     let data = build(
         count,
@@ -258,11 +260,9 @@ pub(crate) fn tiled(x: &Tensor, reps: &[i64]) -> Result<Tensor> {
         return Ok(x.clone());
     }
     // Each dimension in two: the repetitions, which do not move, and itself.
-    let place = {
-        let source = Source::open(x);
-        let (offset, strides) = source.strides();
-        let strides = strides.iter().flat_map(|&s| [0, s as isize]).collect();
-        Place { offset, strides }
+    let place = Place {
+        offset: 0,
+        strides: x.stride().iter().flat_map(|&s| [0, s as isize]).collect(),
     };
     let pairs: Vec<usize> = reps
         .iter()

@@ -4,15 +4,12 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
-use candle_core::{Result, Storage, StorageRef, Tensor, WithDType};
-use rayon::prelude::*;
+use candle_core::{DType, Device, Storage, StorageRef, Tensor};
 
+use super::build::{Element, reserve, with_element};
+use super::check::{Result, bad, elements as count_of};
+use super::parallel;
 use crate::error::KernelError;
-
-/// An element that the copies below move.
-pub(crate) trait Element: WithDType + Default + Send + Sync {}
-
-impl<T: WithDType + Default + Send + Sync> Element for T {}
 
 /// A tensor's memory with shape and strides: elements in place, no copy.
 pub(crate) struct View<'a, T> {
@@ -34,17 +31,20 @@ impl<'a, T: Element> View<'a, T> {
     pub(crate) fn new(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let len = check::<T>(&storage)?;
-        let start = layout.start_offset();
         let (dims, strides) = (layout.dims(), layout.stride());
-        let end = match dims.contains(&0) {
-            true => start,
+        // A view of nothing may begin behind the end of its storage.
+        let (start, end) = match dims.contains(&0) {
+            true => (0, 0),
             false => {
                 let steps = dims.iter().zip(strides).map(|(&d, &s)| (d - 1) * s);
-                start + steps.sum::<usize>() + 1
+                let start = layout.start_offset();
+                (start, start + steps.sum::<usize>() + 1)
             }
         };
         if end > len {
-            candle_core::bail!("a view of {dims:?} by {strides:?} ends outside of {len} elements");
+            return Err(KernelError::Internal(format!(
+                "a view of {dims:?} by {strides:?} ends outside of {len} elements"
+            )));
         }
         Ok(Self {
             range: start..end,
@@ -68,12 +68,14 @@ impl<'a, T: Element> View<'a, T> {
     }
 
     /// The elements in row-major order.
-    pub(crate) fn into_elements(self) -> Elements<'a, T> {
+    ///
+    /// # Errors
+    /// Memory runs out.
+    pub(crate) fn into_elements(self) -> Result<Elements<'a, T>> {
         if self.is_contiguous() {
-            Elements(Source::Place(self))
-        } else {
-            Elements(Source::Copy(gather(&self, &self.dims, &self.strides)))
+            return Ok(Elements::Place(self));
         }
+        gather(&self, &self.dims, &self.strides).map(Elements::Copy)
     }
 }
 
@@ -94,16 +96,13 @@ impl<T: Element> Deref for View<'_, T> {
 
 fn check<T: Element>(storage: &Storage) -> Result<usize> {
     match storage {
-        Storage::Cpu(cpu) => cpu.as_slice::<T>().map(<[T]>::len),
-        _ => candle_core::bail!("the tensor is not on the CPU"),
+        Storage::Cpu(cpu) => Ok(cpu.as_slice::<T>().map(<[T]>::len)?),
+        _ => Err(KernelError::Internal("a value outside the CPU".to_owned())),
     }
 }
 
-/// The elements of a tensor in row-major order: in place where they already
-/// lie so, else a copy.
-pub(crate) struct Elements<'a, T>(Source<'a, T>);
-
-enum Source<'a, T> {
+/// Elements in place where they lie as wanted, else a copy.
+pub(crate) enum Elements<'a, T> {
     Place(View<'a, T>),
     Copy(Vec<T>),
 }
@@ -112,9 +111,9 @@ impl<T: Element> Deref for Elements<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        match &self.0 {
-            Source::Place(view) => view,
-            Source::Copy(copy) => copy,
+        match self {
+            Self::Place(view) => view,
+            Self::Copy(copy) => copy,
         }
     }
 }
@@ -122,51 +121,97 @@ impl<T: Element> Deref for Elements<'_, T> {
 /// The elements of `tensor` in row-major order.
 ///
 /// # Errors
-/// They are not of type `T`.
+/// They are not of type `T`, or memory runs out.
 pub(crate) fn elements<T: Element>(tensor: &Tensor) -> Result<Elements<'_, T>> {
-    Ok(View::new(tensor)?.into_elements())
+    View::new(tensor)?.into_elements()
+}
+
+/// The elements of a tensor in row-major order, as a vector.
+///
+/// # Errors
+/// As [`elements`].
+pub(crate) fn to_vec<T: Element>(tensor: &Tensor) -> Result<Vec<T>> {
+    match elements(tensor)? {
+        Elements::Place(view) => {
+            let mut out = reserve(view.len())?;
+            out.extend_from_slice(&view);
+            Ok(out)
+        }
+        Elements::Copy(copy) => Ok(copy),
+    }
+}
+
+/// The elements of a tensor of integers or bools, widened.
+///
+/// # Errors
+/// When it holds floats.
+pub(crate) fn integers_of(param: &str, tensor: &Tensor) -> Result<Vec<i64>> {
+    match tensor.dtype() {
+        DType::I64 => to_vec::<i64>(tensor),
+        DType::I32 => Ok(to_vec::<i32>(tensor)?.into_iter().map(i64::from).collect()),
+        DType::U8 => Ok(to_vec::<u8>(tensor)?.into_iter().map(i64::from).collect()),
+        other => Err(bad(
+            param,
+            format_args!("is held as {other:?}, expected integers"),
+        )),
+    }
 }
 
 /// `tensor` with its elements in row-major order; itself if they lie so.
 ///
 /// # Errors
-/// Its element type is none that values are held in.
+/// Its element type is none that values are held in, or memory runs out.
 pub(crate) fn contiguous(tensor: &Tensor) -> Result<Tensor> {
-    use candle_core::DType;
     fn copied<T: Element>(tensor: &Tensor) -> Result<Tensor> {
         let view = View::<T>::new(tensor)?;
-        let data = gather(&view, &view.dims, &view.strides);
-        Tensor::from_vec(data, tensor.dims(), tensor.device())
+        let data = gather(&view, &view.dims, &view.strides)?;
+        Ok(Tensor::from_vec(data, tensor.dims(), tensor.device())?)
     }
     if tensor.is_contiguous() {
         return Ok(tensor.clone());
     }
-    match tensor.dtype() {
-        DType::F32 => copied::<f32>(tensor),
-        DType::F64 => copied::<f64>(tensor),
-        DType::U8 => copied::<u8>(tensor),
-        DType::I32 => copied::<i32>(tensor),
-        DType::I64 => copied::<i64>(tensor),
-        _ => tensor.contiguous(),
+    with_element!(tensor, T => copied::<T>(tensor))
+}
+
+/// The `len` elements from `start` on along `axis`, as a view.
+///
+/// When that is nothing, a tensor of its own: a view of nothing may begin
+/// behind the end of its storage, which candle's functions panic at.
+///
+/// # Errors
+/// When they leave the dimension.
+pub(crate) fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
+    let part = x.narrow(axis, start, len)?;
+    if part.elem_count() > 0 {
+        return Ok(part);
+    }
+    Ok(Tensor::zeros(part.dims(), x.dtype(), &Device::Cpu)?)
+}
+
+/// The tensor, copied only if its last real dimension jumps through memory:
+/// what is left walks in slices and repeated values.
+///
+/// # Errors
+/// As [`contiguous`].
+pub(crate) fn walkable(tensor: &Tensor) -> Result<Tensor> {
+    let last = (0..tensor.rank()).rev().find(|&i| tensor.dims()[i] > 1);
+    match last {
+        Some(i) if tensor.stride()[i] > 1 => contiguous(tensor),
+        _ => Ok(tensor.clone()),
     }
 }
 
 /// Zeros for a result of that shape.
 ///
 /// # Errors
-/// It has more elements than [`super::MAX_ELEMENTS`].
-pub(crate) fn zeros<T: Element>(dims: &[usize]) -> std::result::Result<Vec<T>, KernelError> {
-    let limit = super::MAX_ELEMENTS;
-    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    // An empty tensor of absurd dimensions is as good as any.
-    let count = if dims.contains(&0) { Some(0) } else { count };
-    match count {
-        Some(n) if n <= limit => Ok(vec![T::default(); n]),
-        _ => Err(KernelError::TooLarge {
-            elements: format!("{dims:?}"),
-            limit,
-        }),
-    }
+/// It has more elements than [`super::MAX_ELEMENTS`], or memory runs out.
+pub(crate) fn zeros<T: Element>(dims: &[usize]) -> Result<Vec<T>> {
+    let count = count_of("x", dims)?;
+    // Whether there is room is asked first, because memory that the system
+    // hands out as zeros is touched by the threads that fill it; setting it to
+    // zero here would touch it on one.
+    drop(reserve::<T>(count)?);
+    Ok(vec![T::ZERO; count])
 }
 
 /// Side of the square tiles of a transposition.
@@ -177,19 +222,23 @@ const PARALLEL: usize = 1 << 16;
 
 /// Copies the elements of a strided view into row-major order. `source[0]` is
 /// the first element of the view.
-pub(crate) fn gather<T>(source: &[T], dims: &[usize], strides: &[usize]) -> Vec<T>
-where
-    T: Copy + Default + Send + Sync,
-{
-    let len: usize = dims.iter().product();
-    let mut out = vec![T::default(); len];
+///
+/// # Errors
+/// Memory runs out.
+pub(crate) fn gather<T: Element>(
+    source: &[T],
+    dims: &[usize],
+    strides: &[usize],
+) -> Result<Vec<T>> {
+    let mut out = zeros::<T>(dims)?;
+    let len = out.len();
     if len == 0 {
-        return out;
+        return Ok(out);
     }
     let (dims, strides) = merged(dims, strides);
     let (Some(&cols), Some(&step)) = (dims.last(), strides.last()) else {
         out[0] = source[0];
-        return out;
+        return Ok(out);
     };
     // The dimension along which the source is contiguous, if it is not the last.
     let outer = dims.len() - 1;
@@ -197,10 +246,13 @@ where
     match contiguous {
         Some(axis) if step > 1 => transpose(source, &dims, &strides, axis, &mut out),
         _ => {
-            let rows_per_task = (PARALLEL / 2).div_ceil(cols);
-            let task = |(index, rows): (usize, &mut [T])| {
-                let mut position = Odometer::at(&dims[..outer], index * rows_per_task);
-                for row in rows.chunks_exact_mut(cols) {
+            let rows = match len < PARALLEL {
+                true => len / cols,
+                false => (PARALLEL / 2).div_ceil(cols),
+            };
+            parallel::chunks(&mut out, rows * cols, 1, &|index, part| {
+                let mut position = Odometer::at(&dims[..outer], index * rows);
+                for row in part.chunks_exact_mut(cols) {
                     let source = &source[position.offset(&strides)..];
                     match step {
                         0 => row.fill(source[0]),
@@ -213,31 +265,31 @@ where
                     }
                     position.next();
                 }
-            };
-            if len < PARALLEL {
-                task((0, &mut out));
-            } else {
-                out.par_chunks_mut(rows_per_task * cols)
-                    .enumerate()
-                    .for_each(task);
-            }
+            });
         }
     }
-    out
+    Ok(out)
 }
 
 /// Copies a view whose dimension `axis` is contiguous in the source and whose
 /// last dimension is the contiguous one of the result, tile by tile.
-fn transpose<T>(source: &[T], dims: &[usize], strides: &[usize], axis: usize, out: &mut [T])
-where
-    T: Copy + Default + Send + Sync,
-{
+fn transpose<T: Element>(
+    source: &[T],
+    dims: &[usize],
+    strides: &[usize],
+    axis: usize,
+    out: &mut [T],
+) {
     let last = dims.len() - 1;
     let (cols, step) = (dims[last], strides[last]);
     let rows = dims[axis];
     // A row of the result's axis: everything after it.
     let pitch: usize = dims[axis + 1..].iter().product();
-    let tasks: Vec<(usize, usize, &mut [T])> = out
+    let least = match out.len() < PARALLEL {
+        true => usize::MAX,
+        false => 1,
+    };
+    let mut tasks: Vec<(usize, usize, &mut [T])> = out
         .chunks_mut(rows * pitch)
         .enumerate()
         .flat_map(|(prefix, block)| {
@@ -247,15 +299,15 @@ where
                 .map(move |(tile, part)| (prefix, tile * TILE, part))
         })
         .collect();
-    let task = |(prefix, row, part): (usize, usize, &mut [T])| {
+    let task = |(prefix, row, part): &mut (usize, usize, &mut [T])| {
         let height = part.len() / pitch;
-        let prefix = Odometer::at(&dims[..axis], prefix).offset(strides);
+        let prefix = Odometer::at(&dims[..axis], *prefix).offset(strides);
         let mut middle = Odometer::at(&dims[axis + 1..last], 0);
         for inner in 0..pitch / cols {
-            let source = &source[prefix + row + middle.offset(&strides[axis + 1..last])..];
+            let source = &source[prefix + *row + middle.offset(&strides[axis + 1..last])..];
             for col in (0..cols).step_by(TILE) {
                 let width = TILE.min(cols - col);
-                let mut tile = [[T::default(); TILE]; TILE];
+                let mut tile = [[T::ZERO; TILE]; TILE];
                 for (c, line) in tile[..width].iter_mut().enumerate() {
                     let from = (col + c) * step;
                     line[..height].copy_from_slice(&source[from..from + height]);
@@ -270,12 +322,9 @@ where
             middle.next();
         }
     };
-    let len: usize = dims.iter().product();
-    if len < PARALLEL {
-        tasks.into_iter().for_each(task);
-    } else {
-        tasks.into_par_iter().for_each(task);
-    }
+    parallel::chunks(&mut tasks, 1, least, &|_, tasks| {
+        tasks.iter_mut().for_each(task);
+    });
 }
 
 /// Drops dimensions of size 1 and joins neighbours that one stride spans.
@@ -373,7 +422,7 @@ mod tests {
             }
             let source: Vec<i32> = (0..step as i32 + 1).collect();
             prop_assert_eq!(
-                gather(&source, &dims, &strides),
+                gather(&source, &dims, &strides).unwrap(),
                 naive(&source, &dims, &strides)
             );
         }

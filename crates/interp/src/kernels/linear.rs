@@ -2,12 +2,11 @@
 
 use candle_core::{DType, Tensor};
 
-use super::gemm::{self, Bias, Product, Real, Strided};
-use super::layout::{self, Element, Odometer, View};
+use super::check::{Result, broadcast};
+use super::gemm::{self, Bias, Factor, Product, Strided};
+use super::layout::{self, Elements, Odometer, View};
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
-
-type Result<T> = std::result::Result<T, KernelError>;
 
 pub(crate) fn linear(call: &Call<'_>) -> Outputs {
     let x = call.tensor("x")?.data;
@@ -139,7 +138,7 @@ pub(crate) fn multiply(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Result<
     }
 }
 
-fn typed<T: Real + Element>(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+fn typed<T: Factor>(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (rx, ry) = (x.rank(), y.rank());
     let lifted;
     let vector = rx == 1;
@@ -152,17 +151,14 @@ fn typed<T: Real + Element>(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Re
     let rx = rx.max(2);
     let (m, k) = (x.dims()[rx - 2], x.dims()[rx - 1]);
     let (depth, n) = (y.dims()[ry - 2], y.dims()[ry - 1]);
-    let unequal = || {
-        KernelError::mismatch(format!(
+    if k != depth {
+        return Err(KernelError::mismatch(format!(
             "a product of shapes {:?} and {:?}",
             x.dims(),
             y.dims()
-        ))
-    };
-    if k != depth {
-        return Err(unequal());
+        )));
     }
-    let batch = broadcast(&x.dims()[..rx - 2], &y.dims()[..ry - 2]).ok_or_else(unequal)?;
+    let batch = broadcast("y", &x.dims()[..rx - 2], &y.dims()[..ry - 2])?;
     let mut dims = batch.clone();
     dims.extend([m, n]);
     let mut out = layout::zeros::<T>(&dims)?;
@@ -171,7 +167,7 @@ fn typed<T: Real + Element>(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Re
     if m * n > 0 && batch.iter().product::<usize>() > 0 {
         let x = Operand::new(View::new(x)?, &batch);
         let y = Operand::new(View::new(y)?, &batch);
-        products(x, y, &batch, (m, k, n), bias, &mut out);
+        products(x, y, &batch, (m, k, n), bias, &mut out)?;
     }
     if vector {
         dims.remove(dims.len() - 2);
@@ -181,19 +177,14 @@ fn typed<T: Real + Element>(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Re
 
 /// A batch of matrices in memory.
 struct Operand<'a, T> {
-    data: Source<'a, T>,
+    data: Elements<'a, T>,
     /// Distances between matrices along the dimensions of the batch.
     batch: Vec<usize>,
     row: usize,
     col: usize,
 }
 
-enum Source<'a, T> {
-    Place(View<'a, T>),
-    Copy(Vec<T>),
-}
-
-impl<'a, T: Element> Operand<'a, T> {
+impl<'a, T: Factor> Operand<'a, T> {
     fn new(view: View<'a, T>, batch: &[usize]) -> Self {
         let rank = view.dims.len();
         let own = rank - 2;
@@ -204,19 +195,12 @@ impl<'a, T: Element> Operand<'a, T> {
             batch: strides,
             row: view.strides[rank - 2],
             col: view.strides[rank - 1],
-            data: Source::Place(view),
-        }
-    }
-
-    fn data(&self) -> &[T] {
-        match &self.data {
-            Source::Place(view) => view,
-            Source::Copy(copy) => copy,
+            data: Elements::Place(view),
         }
     }
 
     /// Makes rows contiguous, for all batches.
-    fn with_contiguous_rows(self, batch: &[usize], rows: usize, cols: usize) -> Self {
+    fn with_contiguous_rows(self, batch: &[usize], rows: usize, cols: usize) -> Result<Self> {
         let mut dims = batch.to_vec();
         // A broadcast matrix is copied once.
         for (d, &s) in dims.iter_mut().zip(&self.batch) {
@@ -225,38 +209,38 @@ impl<'a, T: Element> Operand<'a, T> {
         dims.extend([rows, cols]);
         let mut strides = self.batch.clone();
         strides.extend([self.row, self.col]);
-        let copy = layout::gather(self.data(), &dims, &strides);
+        let copy = layout::gather(&self.data, &dims, &strides)?;
         let mut step = rows * cols;
         let mut batch = self.batch;
         for (s, &d) in batch.iter_mut().zip(&dims).rev() {
             *s = if d == 1 { 0 } else { step };
             step *= d;
         }
-        Self {
-            data: Source::Copy(copy),
+        Ok(Self {
+            data: Elements::Copy(copy),
             batch,
             row: cols,
             col: 1,
-        }
+        })
     }
 }
 
 /// All products of a batch, whose results follow one another in `out`.
-fn products<T: Real + Element>(
+fn products<T: Factor>(
     mut x: Operand<'_, T>,
     y: Operand<'_, T>,
     batch: &[usize],
     (m, k, n): (usize, usize, usize),
     bias: Option<&[T]>,
     out: &mut [T],
-) {
+) -> Result<()> {
     // One of the two is read along `k`, row by row, and must be contiguous
     // there; the other may have any strides. The one read is the larger.
     let x_fits = x.col == 1 || k == 1;
     let y_fits = y.row == 1 || k == 1;
     let transposed = y_fits && (!x_fits || n > m);
     if !x_fits && !transposed {
-        x = x.with_contiguous_rows(batch, m, k);
+        x = x.with_contiguous_rows(batch, m, k)?;
     }
     // One matrix for all batches, whose rows lie evenly: one product.
     let mut m = m;
@@ -276,8 +260,8 @@ fn products<T: Real + Element>(
     let mut position = Odometer::at(batch, 0);
     let mut list = Vec::new();
     for out in out.chunks_exact_mut(m * n) {
-        let x_data = &x.data()[position.offset(&x.batch)..];
-        let y_data = &y.data()[position.offset(y_batch)..];
+        let x_data = &x.data[position.offset(&x.batch)..];
+        let y_data = &y.data[position.offset(y_batch)..];
         position.next();
         let bias = |rows| match bias {
             None => Bias::None,
@@ -318,17 +302,7 @@ fn products<T: Real + Element>(
         });
     }
     gemm::run(&mut list);
-}
-
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let at = |s: &[usize], i: usize| (i + s.len()).checked_sub(rank).map_or(1, |i| s[i]);
-    (0..rank)
-        .map(|i| match (at(a, i), at(b, i)) {
-            (1, d) | (d, 1) => Some(d),
-            (p, q) => (p == q).then_some(p),
-        })
-        .collect()
+    Ok(())
 }
 
 #[cfg(test)]
@@ -355,7 +329,7 @@ mod tests {
     fn naive(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Vec<f32> {
         let x = x.to_dtype(DType::F64).unwrap();
         let y = y.to_dtype(DType::F64).unwrap();
-        let dims = broadcast(&x.dims()[..x.rank() - 2], &y.dims()[..y.rank() - 2]).unwrap();
+        let dims = broadcast("y", &x.dims()[..x.rank() - 2], &y.dims()[..y.rank() - 2]).unwrap();
         let x = x.broadcast_left(()).unwrap();
         let (m, k) = (x.dim(D::Minus2).unwrap(), x.dim(D::Minus1).unwrap());
         let n = y.dim(D::Minus1).unwrap();

@@ -3,7 +3,7 @@
 
 mod build;
 mod check;
-mod real;
+mod parallel;
 mod runs;
 
 use crate::call::Kernel;
@@ -12,7 +12,6 @@ pub(crate) mod float;
 pub(crate) mod gemm;
 pub(crate) mod layout;
 pub(crate) mod rows;
-pub(crate) mod simd;
 pub(crate) mod vmath;
 
 /// A kernel family is a file with functions `fn(&Call) -> Outputs`; one line

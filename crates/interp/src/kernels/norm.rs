@@ -4,16 +4,16 @@
 //! Means and sums are exact to the last bit or two of f32: partial sums in
 //! f32, their sum in f64, and variances from the differences to the mean.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use milwright_ir::{ParamError, shape};
 
+use super::build::tensor;
+use super::check::Result;
 use super::float::{Float, given, with_float};
+use super::layout;
 use super::rows::{build_rows, sum_of};
-use super::{layout, simd};
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
-
-type Result<T> = std::result::Result<T, KernelError>;
 
 /// `layer_norm`: `gamma * (x - mean) / sqrt(variance + epsilon) + beta` with
 /// mean and variance over `axes` (all, when not given).
@@ -118,20 +118,20 @@ fn normalised<T: Float>(
         Moments::default,
         |moments, row| {
             let source = &source[row * width..][..width];
-            *moments = simd::dispatch(
+            *moments = T::wide(
                 #[inline(always)]
                 || Moments::new(source, epsilon),
             );
         },
         |&moments, row, column, out| {
             let source = &source[row * width + column..][..out.len()];
-            simd::dispatch(
+            T::wide(
                 #[inline(always)]
                 || fill(moments, row, column, source, out),
             );
         },
-    );
-    Ok(Tensor::from_vec(made, x.dims(), &Device::Cpu)?)
+    )?;
+    tensor(made, x.dims())
 }
 
 /// `batch_norm`: `gamma * (x - mean) / sqrt(variance + epsilon) + beta`, all of
@@ -184,7 +184,7 @@ fn per_channel<T: Float>(
                 let mean = &mean[column..][..out.len()];
                 let scale = &scale[column..][..out.len()];
                 let beta = &beta[column..][..out.len()];
-                simd::dispatch(
+                T::wide(
                     #[inline(always)]
                     || {
                         for ((((y, &x), &m), &s), &b) in
@@ -206,7 +206,7 @@ fn per_channel<T: Float>(
                 let source = &source[row * spatial + column..][..out.len()];
                 let c = row % channels;
                 let (m, s, b) = (mean[c], scale[c], beta[c]);
-                simd::dispatch(
+                T::wide(
                     #[inline(always)]
                     || {
                         for (y, &x) in out.iter_mut().zip(source) {
@@ -216,8 +216,8 @@ fn per_channel<T: Float>(
                 );
             },
         )
-    };
-    Ok(Tensor::from_vec(made, x.dims(), &Device::Cpu)?)
+    }?;
+    tensor(made, x.dims())
 }
 
 /// `l2_norm`: `x / sqrt(sum(x^2) + epsilon)` with the sum over the last three
@@ -254,8 +254,8 @@ fn of_length_one<T: Float>(x: &Tensor, width: usize, epsilon: f64) -> Result<Ten
                 *y = T::from_f64(x.to_f64() * scale);
             }
         },
-    );
-    Ok(Tensor::from_vec(made, x.dims(), &Device::Cpu)?)
+    )?;
+    tensor(made, x.dims())
 }
 
 /// `local_response_norm`: `x / (k + alpha / size * sum(x^2))^beta` with the sum
@@ -302,8 +302,8 @@ fn among_channels<T: Float>(
                 *y = T::from_f64(source[at(channel) + i].to_f64() / divisor(squares));
             }
         },
-    );
-    Ok(Tensor::from_vec(made, x.dims(), &Device::Cpu)?)
+    )?;
+    tensor(made, x.dims())
 }
 
 /// The number of channels (dimension 1) and of elements in each.

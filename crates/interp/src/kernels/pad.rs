@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::build::{CHEAP, Element, Source, build, contiguous, tensor, with_element};
+use super::build::{CHEAP, Element, build, tensor, with_element};
 use super::check::{Result, bad, elements, need, size};
+use super::layout;
 use crate::call::{Call, Outputs};
-use crate::error::KernelError;
 
 pub(crate) fn pad(call: &Call<'_>) -> Outputs {
     let amounts = need("pad", call.ints("pad")?)?;
@@ -128,11 +128,8 @@ pub(crate) fn padded(x: &Tensor, amounts: &[i64], mode: Mode) -> Result<Tensor> 
 fn padded_of<T: Element>(x: &Tensor, sides: &[Side], mode: Mode) -> Result<Tensor> {
     let dims: Vec<usize> = sides.iter().map(Side::total).collect();
     let count = elements("pad", &dims)?;
-    let x = contiguous(x)?;
-    let source = Source::open(&x);
-    let data = source
-        .contiguous::<T>()?
-        .ok_or_else(|| KernelError::Internal("a copy that is not contiguous".to_owned()))?;
+    let data = layout::elements::<T>(x)?;
+    let data = &*data;
     let constant = match mode {
         Mode::Constant(value) => T::from_f64(value),
         _ => T::ZERO,

@@ -3,12 +3,13 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use milwright_ir::shape::{self, Windows};
-use rayon::prelude::*;
 
+use super::build::tensor;
+use super::check::Result;
 use super::float::{Float, with_float};
-use super::{MAX_ELEMENTS, layout, simd};
+use super::{MAX_ELEMENTS, layout, parallel};
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
 
@@ -57,7 +58,7 @@ fn pool(call: &Call<'_>, kind: Kind) -> Outputs {
     let sizes: Vec<u64> = sizes
         .into_iter()
         .map(|size| shape::positive("kernel_sizes", size))
-        .collect::<Result<_, _>>()?;
+        .collect::<std::result::Result<_, _>>()?;
     if sizes.len() != spatial.len() {
         return Err(KernelError::param(
             "kernel_sizes",
@@ -69,7 +70,7 @@ fn pool(call: &Call<'_>, kind: Kind) -> Outputs {
         .iter()
         .zip(spatial)
         .map(|(windows, &input)| Axis::new(windows, input, ceil, kind))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_>>()?;
     let mut dims = vec![*samples, *channels];
     dims.extend(axes.iter().map(|axis| axis.output));
     // Fewer dimensions are three of which the first are of size 1.
@@ -118,7 +119,7 @@ impl Axis {
         after: 0,
     };
 
-    fn new(windows: &Windows, input: usize, ceil: bool, kind: Kind) -> Result<Self, KernelError> {
+    fn new(windows: &Windows, input: usize, ceil: bool, kind: Kind) -> Result<Self> {
         let limited = |n: u64| {
             let n = usize::try_from(n).ok();
             n.filter(|&n| n <= MAX_ELEMENTS)
@@ -210,32 +211,19 @@ impl Axis {
     }
 }
 
-fn pooled<T: Float>(
-    x: &Tensor,
-    axes: &[Axis],
-    dims: &[usize],
-    kind: Kind,
-) -> Result<Tensor, KernelError> {
+fn pooled<T: Float>(x: &Tensor, axes: &[Axis], dims: &[usize], kind: Kind) -> Result<Tensor> {
     let [depth, height, width] = axes else {
         return Err(KernelError::Internal("pooling without three axes".into()));
     };
-    let len = dims
-        .iter()
-        .try_fold(1usize, |n, &d| n.checked_mul(d))
-        .filter(|&len| len <= MAX_ELEMENTS)
-        .ok_or_else(|| KernelError::TooLarge {
-            elements: format!("{dims:?}"),
-            limit: MAX_ELEMENTS,
-        })?;
     let source = layout::elements::<T>(x)?;
-    let mut out = vec![T::default(); len];
+    let mut out = layout::zeros::<T>(dims)?;
     let shares: Vec<f64> = match kind {
         Kind::Average { padding } => (0..width.output)
             .map(|i| counted(width.window(i), padding))
             .collect(),
         _ => Vec::new(),
     };
-    let line = |sums: &mut Vec<f64>, (index, out): (usize, &mut [T])| {
+    let line = |sums: &mut [f64], index: usize, out: &mut [T]| {
         let (rest, h) = (index / height.output, index % height.output);
         let (plane, d) = (rest / depth.output, rest % depth.output);
         let (d, h) = (depth.window(d), height.window(h));
@@ -271,23 +259,19 @@ fn pooled<T: Float>(
             }
         }
     };
-    if len > 0 {
-        let reads = [depth, height, width].map(|axis| axis.size.min(axis.input));
-        let reads = reads.into_iter().fold(width.output, usize::saturating_mul);
-        let lines = out.par_chunks_mut(width.output).enumerate();
-        lines
-            .with_min_len(PARALLEL / reads.clamp(1, PARALLEL))
-            .for_each_init(
-                || vec![0.0; width.output],
-                |sums, item| {
-                    simd::dispatch(
-                        #[inline(always)]
-                        || line(sums, item),
-                    );
-                },
+    let reads = [depth, height, width].map(|axis| axis.size.min(axis.input));
+    let reads = reads.into_iter().fold(width.output, usize::saturating_mul);
+    let lines = PARALLEL / reads.clamp(1, PARALLEL);
+    parallel::chunks(&mut out, lines * width.output, 1, &|part, out| {
+        let mut sums = vec![0.0; width.output];
+        for (index, out) in out.chunks_mut(width.output).enumerate() {
+            T::wide(
+                #[inline(always)]
+                || line(&mut sums, part * lines + index, out),
             );
-    }
-    Ok(Tensor::from_vec(out, dims, &Device::Cpu)?)
+        }
+    });
+    tensor(out, dims)
 }
 
 fn counted(window: Window, padding: bool) -> f64 {

@@ -8,14 +8,12 @@
 //! `bidirectional` lstm is in the order of the sequence.
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 
+use super::check::{Result, elements};
 use super::float::{Float, given, with_float};
-use super::{MAX_ELEMENTS, layout, linear, simd};
+use super::{layout, linear, parallel};
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
-
-type Result<T> = std::result::Result<T, KernelError>;
 
 /// `lstm`; clips the cell state, and peepholes of the output gate see the new
 /// cell state.
@@ -172,19 +170,11 @@ fn projected<T: Float>(
             ),
         ));
     }
-    let lines = sizes.steps.checked_mul(sizes.batch);
-    let len = lines.and_then(|n| n.checked_mul(rows));
-    let Some(len) = len.filter(|&n| n <= MAX_ELEMENTS) else {
-        return Err(KernelError::TooLarge {
-            elements: format!("{} x {} x {rows}", sizes.steps, sizes.batch),
-            limit: MAX_ELEMENTS,
-        });
-    };
-    let mut gates = if sizes.input == 0 || len == 0 {
-        vec![T::default(); len]
+    let dims = [sizes.steps, sizes.batch, rows];
+    let mut gates = if sizes.input == 0 || elements("x", &dims)? == 0 {
+        layout::zeros(&dims)?
     } else {
-        let product = linear::multiply(x, &w.data.t()?, None)?;
-        layout::elements::<T>(&product)?.to_vec()
+        layout::to_vec::<T>(&linear::multiply(x, &w.data.t()?, None)?)?
     };
     for bias in biases {
         for line in gates.chunks_exact_mut(rows) {
@@ -203,7 +193,7 @@ fn add_product<T: Float>(weight: &[T], h: &[T], hidden: usize, sums: &mut [T]) {
     const PARALLEL: usize = 1 << 18;
     let rows = weight.len() / hidden;
     let part = |weight: &[T], h: &[T], sums: &mut [T]| {
-        simd::dispatch(
+        T::wide(
             #[inline(always)]
             || {
                 let groups = sums.chunks_mut(GROUP).zip(weight.chunks(GROUP * hidden));
@@ -226,9 +216,9 @@ fn add_product<T: Float>(weight: &[T], h: &[T], hidden: usize, sums: &mut [T]) {
             part(weight, h, sums);
         } else {
             let chunk = (PARALLEL / 4).div_ceil(hidden).next_multiple_of(GROUP);
-            let weights = weight.par_chunks(chunk * hidden);
-            let items = sums.par_chunks_mut(chunk).zip(weights);
-            items.for_each(|(sums, weight)| part(weight, h, sums));
+            parallel::chunks(sums, chunk, 1, &|index, sums| {
+                part(&weight[index * chunk * hidden..][..sums.len() * hidden], h, sums);
+            });
         }
     }
 }
@@ -438,7 +428,7 @@ fn lstm_way<T: Float>(
         add_product(&weight, h, hidden, gates);
         let states = h.chunks_exact_mut(hidden).zip(c.chunks_exact_mut(hidden));
         for (gates, (h, c)) in gates.chunks_exact_mut(rows).zip(states) {
-            simd::dispatch(
+            T::wide(
                 #[inline(always)]
                 || rule.step(gates, peephole.as_deref(), h, c),
             );
@@ -491,8 +481,8 @@ fn gru_of<T: Float>(call: &Call<'_>, x: &Tensor) -> Outputs {
             }
             add_product(reset_weight, h, hidden, reset);
             add_product(update_weight, h, hidden, update);
-            simd::dispatch(|| recurrent.apply(reset));
-            simd::dispatch(|| recurrent.apply(update));
+            T::wide(|| recurrent.apply(reset));
+            T::wide(|| recurrent.apply(update));
             if reset_after {
                 add_product(new_weight, h, hidden, &mut product);
                 for ((n, &r), &p) in new.iter_mut().zip(&*reset).zip(&product) {
@@ -504,7 +494,7 @@ fn gru_of<T: Float>(call: &Call<'_>, x: &Tensor) -> Outputs {
                 }
                 add_product(new_weight, &state, hidden, new);
             }
-            simd::dispatch(|| activation.apply(new));
+            T::wide(|| activation.apply(new));
             for ((h, &n), &z) in h.iter_mut().zip(&*new).zip(&*update) {
                 *h = (T::from_f64(1.0) - z) * n + z * *h;
             }
@@ -531,7 +521,7 @@ fn rnn_of<T: Float>(call: &Call<'_>, x: &Tensor) -> Outputs {
     let gates = projected(call, x, "weight_ih", sizes, hidden, &[&bias])?;
     let y = unrolled(gates, sizes.steps, reverse, sequence, &mut h, |gates, h| {
         add_product(&weight, h, hidden, gates);
-        simd::dispatch(|| activation.apply(gates));
+        T::wide(|| activation.apply(gates));
         h.copy_from_slice(gates);
     });
     sequence_and_last(call, sizes, sequence, y, h)

@@ -10,12 +10,11 @@
 //! truncated (coremltools 9.0, `iOS15/reduction.py`).
 
 use candle_core::{DType, Tensor};
-use rayon::prelude::*;
 
-use super::build::{
-    COSTLY, Element, Source, contiguous, reserve, tensor, wide,
-};
+use super::build::{COSTLY, Element, tensor};
 use super::check::{Result, axes as checked_axes, axis as checked_axis, bad, elements, need};
+use super::layout::{self, contiguous};
+use super::parallel;
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
 
@@ -100,7 +99,7 @@ trait Reduce: Element {
     type Wide: Copy + Send + Sync;
     const EMPTY: Self::Wide;
     const UNIT: Self::Wide;
-    fn wide(self) -> Self::Wide;
+    fn widened(self) -> Self::Wide;
     fn plus(a: Self::Wide, b: Self::Wide) -> Self::Wide;
     fn times(a: Self::Wide, b: Self::Wide) -> Self::Wide;
     fn narrow(wide: Self::Wide) -> Self;
@@ -121,7 +120,7 @@ macro_rules! reduce_float {
         const UNIT: f64 = 1.0;
         const LANED: bool = true;
         #[inline(always)]
-        fn wide(self) -> f64 { f64::from(self) }
+        fn widened(self) -> f64 { f64::from(self) }
         #[inline(always)]
         fn plus(a: f64, b: f64) -> f64 { a + b }
         #[inline(always)]
@@ -151,7 +150,7 @@ macro_rules! reduce_integer {
         const UNIT: i64 = 1;
         const LANED: bool = false;
         #[inline(always)]
-        fn wide(self) -> i64 { i64::from(self) }
+        fn widened(self) -> i64 { i64::from(self) }
         #[inline(always)]
         fn plus(a: i64, b: i64) -> i64 { a.wrapping_add(b) }
         #[inline(always)]
@@ -223,67 +222,67 @@ impl Plan {
 
     /// One value per row of `length` elements; `inner` is 1.
     fn rows<T: Element, O: Element>(&self, f: impl Fn(&[T]) -> O + Sync) -> Result<Tensor> {
-        let source = Source::open(&self.x);
-        let data = source.contiguous::<T>()?.ok_or_else(not_contiguous)?;
-        let mut out = reserve(self.outer)?;
-        let f = &f;
-        let row = |i: usize| {
-            let row = &data[i * self.length..(i + 1) * self.length];
-            wide::<T, O>(
+        self.each_row::<T, O>(&|row| {
+            T::wide(
                 #[inline(always)]
                 || f(row),
             )
-        };
-        if data.len() < COSTLY || self.outer == 1 {
-            out.extend((0..self.outer).map(row));
-        } else {
-            (0..self.outer)
-                .into_par_iter()
-                .with_min_len((COSTLY / self.length.max(1)).max(1))
-                .map(row)
-                .collect_into_vec(&mut out);
-        }
+        })
+    }
+
+    /// [`Plan::rows`], compiled once and not once for a function.
+    fn each_row<T: Element, O: Element>(&self, f: &(dyn Fn(&[T]) -> O + Sync)) -> Result<Tensor> {
+        let data = layout::elements::<T>(&self.x)?;
+        let mut out = layout::zeros::<O>(&[self.outer])?;
+        let least = COSTLY.div_ceil(self.length.max(1));
+        parallel::chunks(&mut out, least, 1, &|index, out| {
+            for (i, y) in out.iter_mut().enumerate() {
+                *y = f(&data[(index * least + i) * self.length..][..self.length]);
+            }
+        });
         tensor(out, &self.dims)
     }
 
-    /// One value per column; `f` reduces the columns `from..` of a slab of
-    /// `length` rows into the vector it is given.
-    fn columns<T: Element, O: Element>(
-        &self,
-        f: impl Fn(&[T], std::ops::Range<usize>, &mut Vec<O>) + Sync,
-    ) -> Result<Tensor> {
-        let source = Source::open(&self.x);
-        let data = source.contiguous::<T>()?.ok_or_else(not_contiguous)?;
-        let slab = self.length * self.inner;
-        let tiles = self.inner.div_ceil(TILE);
-        let task = |index: usize| {
-            let (o, tile) = (index / tiles, index % tiles);
-            let from = tile * TILE;
-            let to = (from + TILE).min(self.inner);
-            let mut out = Vec::with_capacity(to - from);
-            wide::<T, ()>(
+    /// One value per column; `f` reduces the columns from some number on of a
+    /// slab of `length` rows into the slice it is given.
+    fn columns<T: Element>(&self, f: impl Fn(&[T], usize, &mut [T]) + Sync) -> Result<Tensor> {
+        self.each_tile::<T>(&|slab, from, out| {
+            T::wide(
                 #[inline(always)]
-                || f(&data[o * slab..(o + 1) * slab], from..to, &mut out),
+                || f(slab, from, out),
             );
-            out
-        };
-        let tasks = self.outer * tiles;
-        let parts: Vec<Vec<O>> = if data.len() < COSTLY {
-            (0..tasks).map(task).collect()
-        } else {
-            (0..tasks).into_par_iter().map(task).collect()
-        };
-        tensor(parts.concat(), &self.dims)
+        })
+    }
+
+    /// [`Plan::columns`], compiled once and not once for a function.
+    fn each_tile<T: Element>(
+        &self,
+        f: &(dyn Fn(&[T], usize, &mut [T]) + Sync),
+    ) -> Result<Tensor> {
+        let data = layout::elements::<T>(&self.x)?;
+        let slab = self.length * self.inner;
+        let mut out = layout::zeros::<T>(&[self.outer, self.inner])?;
+        let mut tiles: Vec<(usize, usize, &mut [T])> = out
+            .chunks_mut(self.inner)
+            .enumerate()
+            .flat_map(|(o, row)| {
+                let tiles = row.chunks_mut(TILE).enumerate();
+                tiles.map(move |(tile, out)| (o, tile * TILE, out))
+            })
+            .collect();
+        let least = COSTLY.div_ceil(self.length.max(1).saturating_mul(TILE));
+        parallel::chunks(&mut tiles, 1, least, &|_, tiles| {
+            for (o, from, out) in tiles {
+                f(&data[*o * slab..][..slab], *from, out);
+            }
+        });
+        tensor(out, &self.dims)
     }
 }
 
 /// MIL reduces floats and int32 only.
 fn unreducible(dtype: DType) -> KernelError {
     bad("x", format_args!("is held as {dtype:?}, expected floats or int32"))
-}
-
-fn not_contiguous() -> KernelError {
-    KernelError::Internal("a copy that is not contiguous".to_owned())
 }
 
 /// The sum of `g` over a row, in the order of torch's CPU kernel.
@@ -296,7 +295,7 @@ fn row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T) -> T::Wide {
     if !T::LANED {
         return row
             .iter()
-            .fold(T::EMPTY, |total, &x| T::plus(total, g(x).wide()));
+            .fold(T::EMPTY, |total, &x| T::plus(total, g(x).widened()));
     }
     let (blocks, tail) = row.as_chunks::<LANES>();
     let power = (blocks.len().next_power_of_two().ilog2() / LEVELS as u32).max(4);
@@ -340,7 +339,7 @@ fn row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T) -> T::Wide {
         }
     }
     let total = rest.iter().fold(T::ZERO, |total, &x| total.with(g(x)));
-    sums.iter().fold(total, |total, &x| total.with(x)).wide()
+    sums.iter().fold(total, |total, &x| total.with(x)).widened()
 }
 
 /// Like [`row_sum`], for rows long enough to share among threads.
@@ -349,10 +348,11 @@ fn long_row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T + Sync) -> T::Wide {
     if row.len() < 2 * COSTLY {
         return row_sum(row, g);
     }
-    let parts: Vec<T::Wide> = row
-        .par_chunks(COSTLY)
-        .map(|part| wide::<T, T::Wide>(|| row_sum(part, &g)))
-        .collect();
+    let mut parts = vec![T::EMPTY; row.len().div_ceil(COSTLY)];
+    parallel::chunks(&mut parts, 1, 1, &|index, part| {
+        let row = row.chunks(COSTLY).nth(index).unwrap_or(&[]);
+        part.fill(T::wide(|| row_sum(row, &g)));
+    });
     parts.into_iter().fold(T::EMPTY, T::plus)
 }
 
@@ -387,34 +387,35 @@ fn sums<T: Reduce>(
     if plan.inner == 1 {
         return plan.rows::<T, T>(|row| finish(long_row_sum(row, g)));
     }
-    plan.columns::<T, T>(
+    plan.columns::<T>(
         #[inline(always)]
-        |slab, columns, out| {
+        |slab, from, out| {
             let mut totals = [T::EMPTY; TILE];
             let mut partial = [T::ZERO; TILE];
-            let width = columns.len();
             for (index, row) in slab.chunks_exact(plan.inner).enumerate() {
-                let row = &row[columns.clone()];
+                let row = &row[from..from + out.len()];
                 if T::LANED {
                     for (sum, &x) in partial.iter_mut().zip(row) {
                         *sum = sum.with(g(x));
                     }
                     if index % ROWS == ROWS - 1 {
                         for (total, sum) in totals.iter_mut().zip(&mut partial) {
-                            *total = T::plus(*total, sum.wide());
+                            *total = T::plus(*total, sum.widened());
                             *sum = T::ZERO;
                         }
                     }
                 } else {
                     for (total, &x) in totals.iter_mut().zip(row) {
-                        *total = T::plus(*total, g(x).wide());
+                        *total = T::plus(*total, g(x).widened());
                     }
                 }
             }
             for (total, sum) in totals.iter_mut().zip(&partial) {
-                *total = T::plus(*total, sum.wide());
+                *total = T::plus(*total, sum.widened());
             }
-            out.extend(totals[..width].iter().map(|&total| finish(total)));
+            for (y, &total) in out.iter_mut().zip(&totals) {
+                *y = finish(total);
+            }
         },
     )
 }
@@ -437,15 +438,15 @@ fn extremes<T: Reduce>(plan: &Plan, better: impl Fn(T, T) -> bool + Sync + Copy)
             |row| row_extreme(row, better),
         );
     }
-    plan.columns::<T, T>(
+    plan.columns::<T>(
         #[inline(always)]
-        |slab, columns, out| {
+        |slab, from, out| {
             let mut rows = slab.chunks_exact(plan.inner);
             if let Some(first) = rows.next() {
-                out.extend_from_slice(&first[columns.clone()]);
+                out.copy_from_slice(&first[from..from + out.len()]);
             }
             for row in rows {
-                for (best, &x) in out.iter_mut().zip(&row[columns.clone()]) {
+                for (best, &x) in out.iter_mut().zip(&row[from..]) {
                     *best = if better(x, *best) || x.is_nan() { x } else { *best };
                 }
             }
@@ -508,7 +509,7 @@ fn reduce_of<T: Reduce>(
         Reduction::Max => extremes::<T>(&plan, |a, b| a > b),
         Reduction::Min => extremes::<T>(&plan, |a, b| a < b),
         Reduction::Prod => plan.rows::<T, T>(|row| {
-            T::narrow(row.iter().fold(T::UNIT, |all, &x| T::times(all, x.wide())))
+            T::narrow(row.iter().fold(T::UNIT, |all, &x| T::times(all, x.widened())))
         }),
         Reduction::LogSumExp => plan.rows::<T, T>(|row| {
             if row.is_empty() {
@@ -579,31 +580,25 @@ pub(crate) fn arg_reduce(
 pub(crate) fn cumulated(x: &Tensor, axis: i64, exclusive: bool, reverse: bool) -> Result<Tensor> {
     let axis = checked_axis("axis", axis, x.rank())?;
     fn run<T: Reduce>(x: &Tensor, axis: usize, exclusive: bool, reverse: bool) -> Result<Tensor> {
-        let x = contiguous(x)?;
-        let source = Source::open(&x);
-        let data = source.contiguous::<T>()?.ok_or_else(not_contiguous)?;
         let length = x.dims()[axis];
         let inner: usize = x.dims()[axis + 1..].iter().product();
-        let mut out = data.to_vec();
+        let mut out = layout::to_vec::<T>(x)?;
         if out.is_empty() {
             return tensor(out, x.dims());
         }
-        let slab = |slab: &mut [T]| {
+        let slab = |_, slab: &mut [T]| {
             let mut sums = vec![T::EMPTY; inner];
             for step in 0..length {
                 let at = if reverse { length - 1 - step } else { step } * inner;
                 for (sum, x) in sums.iter_mut().zip(&mut slab[at..at + inner]) {
-                    let next = T::plus(*sum, x.wide());
+                    let next = T::plus(*sum, x.widened());
                     *x = T::narrow(if exclusive { *sum } else { next });
                     *sum = next;
                 }
             }
         };
-        if out.len() < COSTLY {
-            out.chunks_mut(length * inner).for_each(slab);
-        } else {
-            out.par_chunks_mut(length * inner).for_each(slab);
-        }
+        let size = length * inner;
+        parallel::chunks(&mut out, size, COSTLY.div_ceil(size), &slab);
         tensor(out, x.dims())
     }
     match x.dtype() {

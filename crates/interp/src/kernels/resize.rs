@@ -6,12 +6,12 @@
 //! left edge is last, `resize_nearest_neighbor` the one below the centre of the
 //! output element.
 
-use candle_core::{DType, Tensor};
-use rayon::prelude::*;
+use candle_core::Tensor;
 
-use super::build::{COSTLY, Element, Source, contiguous, reserve, tensor, wide, with_element};
+use super::build::{COSTLY, Element, reserve, tensor, with_element};
 use super::check::{Result, bad, elements, need, size};
-use super::real::Real;
+use super::float::{Float, with_float};
+use super::{layout, parallel};
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
 
@@ -165,7 +165,7 @@ struct Between<T> {
     share: T,
 }
 
-fn between<T: Real>(size: usize, count: usize, sampling: Sampling) -> Vec<Between<T>> {
+fn between<T: Float>(size: usize, count: usize, sampling: Sampling) -> Vec<Between<T>> {
     (0..count)
         .map(|i| {
             let point = sampling.point(i, size, count);
@@ -184,14 +184,10 @@ fn between<T: Real>(size: usize, count: usize, sampling: Sampling) -> Vec<Betwee
 /// # Errors
 /// When `x` is no float, or has rank below 2 or no elements.
 pub(crate) fn bilinear(x: &Tensor, target: [usize; 2], sampling: Sampling) -> Result<Tensor> {
-    match x.dtype() {
-        DType::F32 => bilinear_of::<f32>(x, target, sampling),
-        DType::F64 => bilinear_of::<f64>(x, target, sampling),
-        other => Err(bad("x", format_args!("is held as {other:?}, expected a float"))),
-    }
+    with_float!("x", x, T => bilinear_of::<T>(x, target, sampling))
 }
 
-fn bilinear_of<T: Real>(x: &Tensor, target: [usize; 2], sampling: Sampling) -> Result<Tensor> {
+fn bilinear_of<T: Float>(x: &Tensor, target: [usize; 2], sampling: Sampling) -> Result<Tensor> {
     let (dims, images) = resized(x, target)?;
     let count = elements("x", &dims)?;
     if count == 0 {
@@ -200,11 +196,9 @@ fn bilinear_of<T: Real>(x: &Tensor, target: [usize; 2], sampling: Sampling) -> R
     let [h, w] = spatial(x)?;
     let [rows, columns] = target;
     let (down, across) = (between::<T>(h, rows, sampling), between::<T>(w, columns, sampling));
-    let x = contiguous(x)?;
-    let source = Source::open(&x);
-    let data = source.contiguous::<T>()?.ok_or_else(not_contiguous)?;
+    let data = layout::elements::<T>(x)?;
     let one = T::from_f64(1.0);
-    let image = |(image, out): (usize, &mut [T])| {
+    let image = |image: usize, out: &mut [T]| {
         let image = &data[image * h * w..(image + 1) * h * w];
         // Rows of the input stretched to the output's width; two are in use at
         // a time, and neighbours of the next output row are often the same.
@@ -222,21 +216,16 @@ fn bilinear_of<T: Real>(x: &Tensor, target: [usize; 2], sampling: Sampling) -> R
             }
             let (low, high) = (&stretched[between.low % 2], &stretched[between.high % 2]);
             let share = between.share;
-            wide::<T, ()>(|| {
+            T::wide(|| {
                 for ((out, &a), &b) in out.iter_mut().zip(low).zip(high) {
                     *out = a * (one - share) + b * share;
                 }
             });
         }
     };
-    let mut out = reserve(count)?;
-    out.resize(count, T::ZERO);
+    let mut out = layout::zeros::<T>(&dims)?;
     let size = count / images;
-    if count < COSTLY {
-        out.chunks_mut(size).enumerate().for_each(image);
-    } else {
-        out.par_chunks_mut(size).enumerate().for_each(image);
-    }
+    parallel::chunks(&mut out, size, COSTLY.div_ceil(size), &image);
     tensor(out, &dims)
 }
 
@@ -274,9 +263,7 @@ pub(crate) fn nearest(x: &Tensor, target: [usize; 2], edge: Edge) -> Result<Tens
         let [h, w] = spatial(x)?;
         let rows = edge.sources(h, target[0]);
         let columns = edge.sources(w, target[1]);
-        let x = contiguous(x)?;
-        let source = Source::open(&x);
-        let data = source.contiguous::<T>()?.ok_or_else(not_contiguous)?;
+        let data = layout::elements::<T>(x)?;
         let mut out: Vec<T> = reserve(count)?;
         for image in 0..images {
             let image = &data[image * h * w..(image + 1) * h * w];
@@ -294,10 +281,6 @@ pub(crate) fn nearest(x: &Tensor, target: [usize; 2], edge: Edge) -> Result<Tens
         tensor(out, &dims)
     }
     with_element!(x, T => run::<T>(x, target, edge))
-}
-
-fn not_contiguous() -> KernelError {
-    KernelError::Internal("a copy that is not contiguous".to_owned())
 }
 
 #[cfg(test)]

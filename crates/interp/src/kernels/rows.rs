@@ -1,11 +1,8 @@
 //! Results made row by row, on all cores, and sums along a row.
 
-use rayon::prelude::*;
-
+use super::check::Result;
 use super::float::Float;
-
-/// Elements of one block of output.
-const BLOCK: usize = 512;
+use super::parallel;
 
 /// Fewer elements than this are not worth a second thread.
 const PARALLEL: usize = 1 << 16;
@@ -23,64 +20,45 @@ const RUN: usize = 2048;
 /// A row may be entered twice, when two threads share it; so the result does
 /// not depend on the number of threads as long as `enter` depends on the row
 /// alone.
-pub(crate) fn build_rows<T, S>(
+///
+/// # Errors
+/// When memory runs out.
+pub(crate) fn build_rows<T: Float, S>(
     rows: usize,
     width: usize,
     start: impl Fn() -> S + Sync,
     enter: impl Fn(&mut S, usize) + Sync,
     fill: impl Fn(&S, usize, usize, &mut [T]) + Sync,
-) -> Vec<T>
-where
-    T: Float,
-{
+) -> Result<Vec<T>> {
     let len = rows * width;
-    let make = |(current, state): &mut (Option<usize>, S), first: usize, block: &mut [T]| {
-        let mut at = first;
-        let mut block = block;
-        while !block.is_empty() {
-            let (row, column) = (at / width, at % width);
-            if *current != Some(row) {
-                enter(state, row);
-                *current = Some(row);
+    let least = match len < PARALLEL {
+        true => usize::MAX,
+        false => (PARALLEL / 2).max(width),
+    };
+    parallel::blocks(len, least, &|| {
+        let (mut state, mut current) = (start(), None);
+        let (enter, fill) = (&enter, &fill);
+        Box::new(move |first, mut block| {
+            let mut at = first;
+            while !block.is_empty() {
+                let (row, column) = (at / width, at % width);
+                if current != Some(row) {
+                    enter(&mut state, row);
+                    current = Some(row);
+                }
+                let (part, rest) = block.split_at_mut(block.len().min(width - column));
+                fill(&state, row, column, part);
+                at += part.len();
+                block = rest;
             }
-            let (part, rest) = block.split_at_mut(block.len().min(width - column));
-            fill(state, row, column, part);
-            at += part.len();
-            block = rest;
-        }
-    };
-    let fresh = || (None, start());
-    let whole = len / BLOCK;
-    // The rest of the last block goes behind the blocks.
-    let mut blocks: Vec<[T; BLOCK]> = Vec::with_capacity(whole + 1);
-    let one = |state: &mut (Option<usize>, S), index: usize| {
-        let mut block = [T::default(); BLOCK];
-        make(state, index * BLOCK, &mut block);
-        block
-    };
-    if len < PARALLEL {
-        let mut state = fresh();
-        blocks.extend((0..whole).map(|index| one(&mut state, index)));
-    } else {
-        (0..whole)
-            .into_par_iter()
-            .with_min_len((PARALLEL / 2).max(width) / BLOCK)
-            .map_init(fresh, one)
-            .collect_into_vec(&mut blocks);
-    }
-    let mut out = blocks.into_flattened();
-    let first = out.len();
-    let mut rest = [T::default(); BLOCK];
-    let rest = &mut rest[..len - first];
-    make(&mut fresh(), first, rest);
-    out.extend_from_slice(rest);
-    out
+        })
+    })
 }
 
 /// The sum of `f` of every element, in a fixed order: partial sums in `T` over
 /// runs of a few thousand elements, those in f64.
 ///
-/// For use inside of [`super::simd::dispatch`].
+/// For use inside of [`super::build::Element::wide`].
 #[inline(always)]
 pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     let mut total = 0.0;
@@ -103,7 +81,7 @@ pub(crate) fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
 /// The greatest element; negative infinity when there is none. NaN may or may
 /// not be ignored.
 ///
-/// For use inside of [`super::simd::dispatch`].
+/// For use inside of [`super::build::Element::wide`].
 #[inline(always)]
 pub(crate) fn greatest<T: Float>(x: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
@@ -146,7 +124,8 @@ mod tests {
                         *y = (state + column + i) as f64;
                     }
                 },
-            );
+            )
+            .unwrap();
             assert_eq!(made.len(), rows * width);
             for (i, y) in made.into_iter().enumerate() {
                 assert_eq!(y, (i / width * 1_000_000 + i % width) as f64);

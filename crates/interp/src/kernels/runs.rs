@@ -8,33 +8,33 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::build::{CHEAP, Element, Source, build, tensor, with_element};
+use super::build::{CHEAP, Element, build, tensor, with_element};
 use super::check::{Result, elements};
+use super::layout::View;
 use crate::error::KernelError;
 
-/// Where one operand lies in its storage, by output dimension.
+/// Where one operand lies in its [`View`], by output dimension.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     /// Position of the first element.
     pub(crate) offset: usize,
-    /// Step in the storage for a step in each output dimension; 0 repeats.
+    /// Step in the view for a step in each output dimension; 0 repeats.
     pub(crate) strides: Vec<isize>,
 }
 
 impl Place {
     /// A tensor as it broadcasts to `dims` by numpy's rules; the shapes have
     /// been checked.
-    pub(crate) fn broadcast(source: &Source<'_>, dims: &[usize]) -> Self {
-        let (offset, strides) = source.strides();
-        let own = source.dims();
+    pub(crate) fn broadcast(x: &Tensor, dims: &[usize]) -> Self {
+        let own = x.dims();
         let lead = dims.len().saturating_sub(own.len());
         let strides = (0..dims.len())
             .map(|i| match i.checked_sub(lead) {
-                Some(j) if own[j] != 1 => strides[j] as isize,
+                Some(j) if own[j] != 1 => x.stride()[j] as isize,
                 _ => 0,
             })
             .collect();
-        Self { offset, strides }
+        Self { offset: 0, strides }
     }
 }
 
@@ -173,15 +173,15 @@ pub(crate) fn append_strided<T: Copy>(
     });
 }
 
-/// A new tensor of shape `dims` whose elements lie at `place` in the storage of
+/// A new tensor of shape `dims` whose elements lie at `place` in the view of
 /// `x`: strides may be negative, repeat or overlap.
 ///
 /// # Errors
-/// When the place leaves the storage or the shape is too large.
+/// When the place leaves the view or the shape is too large.
 pub(crate) fn copy(x: &Tensor, dims: &[usize], place: &Place) -> Result<Tensor> {
     fn run<T: Element>(x: &Tensor, dims: &[usize], place: &Place) -> Result<Tensor> {
-        let source = Source::open(x);
-        let storage = source.storage::<T>()?;
+        let view = View::<T>::new(x)?;
+        let storage = &*view;
         inside(dims, place, storage.len())?;
         let runs = Runs::new(dims, [place]);
         let data = build(
@@ -195,7 +195,7 @@ pub(crate) fn copy(x: &Tensor, dims: &[usize], place: &Place) -> Result<Tensor> 
     with_element!(x, T => run::<T>(x, dims, place))
 }
 
-/// Checks that a place stays inside a storage of `len` elements for `dims`.
+/// Checks that a place stays inside `len` elements for `dims`.
 pub(crate) fn inside(dims: &[usize], place: &Place, len: usize) -> Result<()> {
     if dims.contains(&0) {
         return Ok(());
@@ -213,7 +213,7 @@ pub(crate) fn inside(dims: &[usize], place: &Place, len: usize) -> Result<()> {
         Ok(())
     } else {
         Err(KernelError::Internal(format!(
-            "elements {low}..={high} of a storage of {len}"
+            "elements {low}..={high} of a view of {len}"
         )))
     }
 }

@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::build::{CHEAP, Element, Source, build, tensor, walkable, with_element};
+use super::build::{CHEAP, Element, build, tensor, with_element};
 use super::check::{Result, bad, broadcast, elements};
+use super::layout::{View, walkable};
 use super::runs::{Place, Runs};
 use crate::call::{Call, Outputs};
 
@@ -42,17 +43,18 @@ fn selected_of<T: Element>(
     dims: &[usize],
 ) -> Result<Tensor> {
     let (cond, a, b) = (walkable(cond)?, walkable(a)?, walkable(b)?);
-    let [c, x, y] = [Source::open(&cond), Source::open(&a), Source::open(&b)];
     let runs = Runs::new(
         dims,
         [
-            &Place::broadcast(&c, dims),
-            &Place::broadcast(&x, dims),
-            &Place::broadcast(&y, dims),
+            &Place::broadcast(&cond, dims),
+            &Place::broadcast(&a, dims),
+            &Place::broadcast(&b, dims),
         ],
     );
     let steps = runs.steps();
-    let (c, x, y) = (c.storage::<u8>()?, x.storage::<T>()?, y.storage::<T>()?);
+    let (x, y) = (View::<T>::new(&a)?, View::<T>::new(&b)?);
+    let c = View::<u8>::new(&cond)?;
+    let (c, x, y) = (&*c, &*x, &*y);
     let data = build(
         elements("cond", dims)?,
         CHEAP,

@@ -5,8 +5,9 @@
 use candle_core::{DType, Device, Tensor};
 use milwright_ir::ops::Opset;
 
-use super::build::{CHEAP, Element, Source, build, contiguous, integers_of, narrow, reserve, tensor, to_vec, with_element};
+use super::build::{CHEAP, Element, build, reserve, tensor, with_element};
 use super::check::{Result, axes as checked_axes, axis as checked_axis, bad, elements, length, need, size};
+use super::layout::{contiguous, integers_of, narrow, to_vec};
 use super::runs::{Place, copy};
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
@@ -319,10 +320,7 @@ pub(crate) fn reversed(x: &Tensor, axes: Option<&[i64]>) -> Result<Tensor> {
         Some(axes) => checked_axes("axes", axes, x.rank())?,
         None => (0..x.rank()).collect(),
     };
-    let mut place = {
-        let source = Source::open(x);
-        Place::broadcast(&source, source.dims())
-    };
+    let mut place = Place::broadcast(x, x.dims());
     for axis in axes {
         let size = x.dims()[axis];
         place.offset += size.saturating_sub(1) * place.strides[axis].unsigned_abs();
@@ -491,12 +489,7 @@ pub(crate) fn band_of(x: &Tensor, lower: i64, upper: i64) -> Result<Tensor> {
         let [.., rows, columns] = *x.dims() else {
             return Err(bad("x", "has rank below 2"));
         };
-        let x = contiguous(x)?;
-        let source = Source::open(&x);
-        let data = source
-            .contiguous::<T>()?
-            .ok_or_else(|| KernelError::Internal("a copy that is not contiguous".to_owned()))?;
-        let mut out = data.to_vec();
+        let mut out = to_vec::<T>(x)?;
         if columns > 0 {
             for (index, row) in out.chunks_exact_mut(columns).enumerate() {
                 let m = (index % rows) as i64;

@@ -6,11 +6,11 @@
 use candle_core::Tensor;
 use milwright_ir::shape::slice_of;
 
-use super::build::{Element, Source, contiguous, narrow, tensor, to_vec, with_element};
+use super::build::{Element, tensor, with_element};
 use super::check::{Result, bad, length, need, size};
+use super::layout::{self, narrow, to_vec};
 use super::runs::{Place, Runs, copy, inside};
 use crate::call::{Call, Outputs};
-use crate::error::KernelError;
 
 /// The indices and masks of `slice_by_index`, one entry a dimension.
 #[derive(Debug, Clone, Default)]
@@ -118,8 +118,7 @@ fn resolve(dims: &[usize], slice: &Slice) -> Result<Vec<Taken>> {
 
 /// Dimensions and place of what is taken.
 fn taken_place(x: &Tensor, taken: &[Taken]) -> (Vec<usize>, Place) {
-    let source = Source::open(x);
-    let mut place = Place::broadcast(&source, source.dims());
+    let mut place = Place::broadcast(x, x.dims());
     for (i, t) in taken.iter().enumerate() {
         place.offset += t.start * place.strides[i].unsigned_abs();
         // With one element the step leads nowhere and may be anything.
@@ -230,11 +229,7 @@ pub(crate) fn updated(x: &Tensor, update: &Tensor, slice: &Slice) -> Result<Tens
         let place = Place { offset, strides };
         let dims: Vec<usize> = taken.iter().map(|t| t.count).collect();
         inside(&dims, &place, out.len())?;
-        let update = contiguous(update)?;
-        let source = Source::open(&update);
-        let new = source
-            .contiguous::<T>()?
-            .ok_or_else(|| KernelError::Internal("a copy that is not contiguous".to_owned()))?;
+        let new = layout::elements::<T>(update)?;
         let runs = Runs::new(&dims, [&place]);
         let [step] = runs.steps();
         let mut from = 0;

@@ -1,13 +1,14 @@
 //! `softmax`.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use milwright_ir::shape;
 
+use super::build::tensor;
+use super::check::Result;
 use super::float::{Float, with_float};
+use super::layout;
 use super::rows::{build_rows, greatest, sum_of};
-use super::{layout, simd};
 use crate::call::{Call, Outputs};
-use crate::error::KernelError;
 
 /// `softmax`: `exp(x - max) / sum(exp(x - max))` along `axis`. A row that has
 /// NaN or positive infinity, or nothing but negative infinity, is NaN.
@@ -22,7 +23,7 @@ pub(crate) fn softmax(call: &Call<'_>) -> Outputs {
     call.one(y.transpose(axis, last)?)
 }
 
-fn along_last<T: Float>(x: &Tensor) -> Result<Tensor, KernelError> {
+fn along_last<T: Float>(x: &Tensor) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(1);
     let rows = x.elem_count().checked_div(width).unwrap_or(0);
     let source = layout::elements::<T>(x)?;
@@ -32,14 +33,14 @@ fn along_last<T: Float>(x: &Tensor) -> Result<Tensor, KernelError> {
         || vec![T::default(); width],
         |row: &mut Vec<T>, index| {
             let source = &source[index * width..][..width];
-            simd::dispatch(
+            T::wide(
                 #[inline(always)]
                 || softmax_row(source, row),
             );
         },
         |row, _, column, out| out.copy_from_slice(&row[column..column + out.len()]),
-    );
-    Ok(Tensor::from_vec(made, x.dims(), &Device::Cpu)?)
+    )?;
+    tensor(made, x.dims())
 }
 
 #[inline(always)]

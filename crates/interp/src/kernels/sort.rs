@@ -7,12 +7,11 @@
 use std::cmp::Ordering;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
-use super::build::{COSTLY, Element, Source, contiguous, reserve, tensor, with_element};
+use super::build::{COSTLY, Element, reserve, tensor, with_element};
 use super::check::{Result, axis as checked_axis, bad, need, size};
+use super::{layout, parallel};
 use crate::call::{Call, Outputs};
-use crate::error::KernelError;
 
 pub(crate) fn topk(call: &Call<'_>) -> Outputs {
     let k = need("k", call.int("k")?)?;
@@ -55,7 +54,7 @@ pub(crate) fn top_of(x: &Tensor, k: i64, axis: i64, ascending: bool) -> Result<(
     order.push(axis);
     let mut back: Vec<usize> = (0..last).collect();
     back.insert(axis, last);
-    let rows = contiguous(&x.permute(order)?)?;
+    let rows = x.permute(order)?;
     let (values, indices) = with_element!(rows, T => first_of_rows::<T>(&rows, length, k, ascending))?;
     Ok((values.permute(back.clone())?, indices.permute(back)?))
 }
@@ -74,53 +73,49 @@ fn first_of_rows<T: Element>(
     k: usize,
     ascending: bool,
 ) -> Result<(Tensor, Tensor)> {
-    let source = Source::open(x);
-    let data = source
-        .contiguous::<T>()?
-        .ok_or_else(|| KernelError::Internal("a copy that is not contiguous".to_owned()))?;
+    let data = layout::elements::<T>(x)?;
     let mut dims = x.dims().to_vec();
-    let rows: usize = dims[..dims.len() - 1].iter().product();
     if let Some(last) = dims.last_mut() {
         *last = k;
     }
-    let row = |index: usize| first_of_row(&data[index * length..(index + 1) * length], k, ascending);
-    let picked: Vec<Vec<i32>> = if data.len() < COSTLY {
-        (0..rows).map(row).collect()
-    } else {
-        (0..rows).into_par_iter().map(row).collect()
-    };
-    let mut values = reserve(rows * k)?;
-    for (index, picked) in picked.iter().enumerate() {
+    let mut indices = layout::zeros::<i32>(&dims)?;
+    parallel::chunks(&mut indices, k, COSTLY.div_ceil(length.max(1)), &|index, out| {
         let row = &data[index * length..(index + 1) * length];
-        values.extend(picked.iter().map(|&i| row[i as usize]));
+        out.copy_from_slice(&first_of_row(row, k, ascending));
+    });
+    let mut values = reserve(indices.len())?;
+    if k > 0 {
+        for (row, picked) in data.chunks(length).zip(indices.chunks(k)) {
+            values.extend(picked.iter().map(|&i| row[i as usize]));
+        }
     }
-    Ok((tensor(values, &dims)?, tensor(picked.concat(), &dims)?))
+    Ok((tensor(values, &dims)?, tensor(indices, &dims)?))
 }
 
+/// The indices of the first `k` elements in order; `k` is 1 or more.
 #[allow(clippy::eq_op, reason = "only NaN differs from itself")]
 fn first_of_row<T: Element>(row: &[T], k: usize, ascending: bool) -> Vec<i32> {
-    if k == 0 {
-        return Vec::new();
-    }
-    let order = |&i: &i32, &j: &i32| {
+    first_by(row.len() as i32, k, &|i, j| {
         let (a, b) = (row[i as usize], row[j as usize]);
-        let ordering = match a.partial_cmp(&b) {
+        match a.partial_cmp(&b) {
             Some(ordering) if ascending => ordering,
             Some(ordering) => ordering.reverse(),
             None => (a != a).cmp(&(b != b)),
-        };
-        // The index makes the order total: equal elements keep their places.
-        match ordering {
-            Ordering::Equal => i.cmp(&j),
-            ordering => ordering,
         }
-    };
-    let mut indices: Vec<i32> = (0..row.len() as i32).collect();
+    })
+}
+
+/// The first `k` numbers below `count` in an order, which equal numbers keep.
+/// Compiled once and not once for an element type.
+fn first_by(count: i32, k: usize, order: &dyn Fn(i32, i32) -> Ordering) -> Vec<i32> {
+    // The number makes the order total.
+    let total = |&i: &i32, &j: &i32| order(i, j).then(i.cmp(&j));
+    let mut indices: Vec<i32> = (0..count).collect();
     if k < indices.len() {
-        indices.select_nth_unstable_by(k - 1, order);
+        indices.select_nth_unstable_by(k - 1, total);
         indices.truncate(k);
     }
-    indices.sort_unstable_by(order);
+    indices.sort_unstable_by(total);
     indices
 }
 

@@ -3,8 +3,8 @@
 
 use candle_core::Tensor;
 
-use super::build::{Source, narrow};
 use super::check::{Result, axis as checked_axis, bad, elements, length, need, size, times};
+use super::layout::narrow;
 use super::pad::{Mode, padded};
 use super::runs::{Place, copy};
 use super::shape::with_dims;
@@ -246,16 +246,11 @@ pub(crate) fn windows_of(x: &Tensor, axis: i64, window: i64, stride: i64) -> Res
     let mut dims = x.dims().to_vec();
     dims[axis] = room / stride + 1;
     dims.insert(axis + 1, window);
-    let place = {
-        let source = Source::open(x);
-        let (offset, strides) = source.strides();
-        let mut strides: Vec<isize> = strides.iter().map(|&s| s as isize).collect();
-        strides.insert(axis + 1, strides[axis]);
-        // At most the storage's size, as the last window fits.
-        strides[axis] = strides[axis].saturating_mul(if dims[axis] > 1 { stride as isize } else { 0 });
-        Place { offset, strides }
-    };
-    copy(x, &dims, &place)
+    let mut strides: Vec<isize> = x.stride().iter().map(|&s| s as isize).collect();
+    strides.insert(axis + 1, strides[axis]);
+    // At most the storage's size, as the last window fits.
+    strides[axis] = strides[axis].saturating_mul(if dims[axis] > 1 { stride as isize } else { 0 });
+    copy(x, &dims, &Place { offset: 0, strides })
 }
 
 #[cfg(test)]

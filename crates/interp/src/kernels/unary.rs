@@ -7,9 +7,10 @@
 use candle_core::{DType, Tensor};
 
 use super::binary::zip;
-use super::build::{CHEAP, COSTLY, Element, Source, build, contiguous, tensor, walkable, wide};
+use super::build::{CHEAP, COSTLY, Element, build, tensor};
 use super::check::{Result, bad, need};
-use super::real::Real;
+use super::float::{Float, with_float};
+use super::layout::{View, contiguous, walkable};
 use super::runs::{Place, Runs};
 use crate::call::{Call, Outputs};
 
@@ -169,7 +170,7 @@ pub(crate) fn map<A: Element, B: Element>(
     f: impl Fn(A) -> B + Sync,
 ) -> Result<Tensor> {
     map_runs(x, grain, &|run: &[A], out: &mut Vec<B>| {
-        wide::<A, ()>(
+        A::wide(
             #[inline(always)]
             || out.extend(run.iter().map(|&x| f(x))),
         );
@@ -184,11 +185,11 @@ fn map_runs<A: Element, B: Element>(
     f: &(dyn Fn(&[A], &mut Vec<B>) + Sync),
 ) -> Result<Tensor> {
     let x = walkable(x)?;
-    let source = Source::open(&x);
-    let dims = source.dims();
-    let runs = Runs::new(dims, [&Place::broadcast(&source, dims)]);
+    let dims = x.dims();
+    let runs = Runs::new(dims, [&Place::broadcast(&x, dims)]);
     let [step] = runs.steps();
-    let storage = source.storage::<A>()?;
+    let view = View::<A>::new(&x)?;
+    let storage = &*view;
     let data = build(x.elem_count(), grain, |range, out| {
         runs.for_each(range, |len, [i]| {
             if step == 1 {
@@ -222,7 +223,7 @@ pub(crate) fn unary(op: Unary, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-fn float<T: Real>(op: Unary, x: &Tensor) -> Result<Tensor> {
+fn float<T: Float>(op: Unary, x: &Tensor) -> Result<Tensor> {
     let of = T::from_f64;
     let (zero, one) = (T::ZERO, of(1.0));
     match op {
@@ -318,13 +319,13 @@ fn float<T: Real>(op: Unary, x: &Tensor) -> Result<Tensor> {
 
 /// `max(x, low)`, NaN if `x` is.
 #[inline(always)]
-fn at_least<T: Real>(x: T, low: T) -> T {
+fn at_least<T: Float>(x: T, low: T) -> T {
     if x < low { low } else { x }
 }
 
 /// `min(x, high)`, NaN if `x` is.
 #[inline(always)]
-fn at_most<T: Real>(x: T, high: T) -> T {
+fn at_most<T: Float>(x: T, high: T) -> T {
     if x > high { high } else { x }
 }
 
@@ -407,17 +408,13 @@ fn per_channel(name: &str, x: &Tensor, values: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When `alpha` does not fit the channels or `x` is no float.
 pub(crate) fn leaky_by_channel(x: &Tensor, alpha: &Tensor) -> Result<Tensor> {
-    fn run<T: Real>(x: &Tensor, alpha: &Tensor) -> Result<Tensor> {
+    fn run<T: Float>(x: &Tensor, alpha: &Tensor) -> Result<Tensor> {
         zip::<T, T, T>(x, alpha, CHEAP, |x, alpha| {
             if x < T::ZERO { alpha * x } else { x }
         })
     }
     let alpha = per_channel("alpha", x, alpha)?;
-    match x.dtype() {
-        DType::F32 => run::<f32>(x, &alpha),
-        DType::F64 => run::<f64>(x, &alpha),
-        other => Err(bad("x", format_args!("is held as {other:?}, expected a float"))),
-    }
+    with_float!("x", x, T => run::<T>(x, &alpha))
 }
 
 /// `alpha * ln(1 + exp(beta * x))`, one `alpha` and `beta` per channel.
@@ -425,17 +422,13 @@ pub(crate) fn leaky_by_channel(x: &Tensor, alpha: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When a parameter does not fit the channels or `x` is no float.
 pub(crate) fn softplus_by_channel(x: &Tensor, alpha: &Tensor, beta: &Tensor) -> Result<Tensor> {
-    fn run<T: Real>(x: &Tensor, alpha: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    fn run<T: Float>(x: &Tensor, alpha: &Tensor, beta: &Tensor) -> Result<Tensor> {
         let inner = zip::<T, T, T>(x, beta, COSTLY, |x, beta| (beta * x).softplus())?;
         zip::<T, T, T>(&inner, alpha, CHEAP, |x, alpha| alpha * x)
     }
     let alpha = per_channel("alpha", x, alpha)?;
     let beta = per_channel("beta", x, beta)?;
-    match x.dtype() {
-        DType::F32 => run::<f32>(x, &alpha, &beta),
-        DType::F64 => run::<f64>(x, &alpha, &beta),
-        other => Err(bad("x", format_args!("is held as {other:?}, expected a float"))),
-    }
+    with_float!("x", x, T => run::<T>(x, &alpha, &beta))
 }
 
 #[cfg(test)]

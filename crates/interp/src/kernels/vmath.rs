@@ -2,7 +2,7 @@
 //!
 //! Every function is branch-free straight-line code without calls, so a loop
 //! over a slice that uses it is vectorised by the compiler; run such a loop
-//! inside [`super::simd::dispatch`] to have it compiled for the widest vectors
+//! inside [`super::build::Element::wide`] to have it compiled for the widest vectors
 //! that the CPU has. None uses fused multiply-add, so the bits of a result do
 //! not depend on the CPU. Infinities, NaN, overflow and subnormals are handled
 //! as IEEE 754 libraries do.
@@ -95,9 +95,9 @@ fn exp_nonpositive(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y }
 }
 
-/// Natural logarithm; at most 1 ulp off. `log(0)` is -inf, of negatives NaN.
+/// Natural logarithm; at most 1 ulp off. `ln(0)` is -inf, of negatives NaN.
 #[inline(always)]
-pub(crate) fn log(x: f32) -> f32 {
+pub(crate) fn ln(x: f32) -> f32 {
     let tiny = x < f32::MIN_POSITIVE;
     let scaled = if tiny { x * 8_388_608.0 } else { x };
     let bits = scaled.to_bits();
@@ -190,10 +190,10 @@ pub(crate) fn erf(x: f32) -> f32 {
 /// `ln(1 + e^x)`; at most 3 ulp off.
 #[inline(always)]
 pub(crate) fn softplus(x: f32) -> f32 {
-    // log(1 + e) = log(w) + (e - (w - 1)) / w with w = 1 + e as rounded.
+    // ln(1 + e) = ln(w) + (e - (w - 1)) / w with w = 1 + e as rounded.
     let e = exp(-x.abs());
     let w = 1.0 + e;
-    let tail = log(w) + (e - (w - 1.0)) / w;
+    let tail = ln(w) + (e - (w - 1.0)) / w;
     (if x > 0.0 { x } else { 0.0 }) + tail
 }
 
@@ -319,8 +319,8 @@ mod tests {
     fn accuracy_against_f64() {
         assert!(worst("exp", -106.0, 89.5, exp, f64::exp) <= 1.0);
         assert!(worst("exp2", -152.0, 129.0, exp2, f64::exp2) <= 1.1);
-        assert!(worst("log", 0.0, f32::MAX, log, f64::ln) <= 1.0);
-        assert!(worst("log near 1", 0.5, 2.0, log, f64::ln) <= 1.0);
+        assert!(worst("ln", 0.0, f32::MAX, ln, f64::ln) <= 1.0);
+        assert!(worst("ln near 1", 0.5, 2.0, ln, f64::ln) <= 1.0);
         assert!(worst("tanh", -12.0, 12.0, tanh, f64::tanh) <= 2.0);
         assert!(worst("sigmoid", -86.0, 30.0, sigmoid, sigmoid64) <= 3.0);
         assert!(worst("erf", -5.0, 5.0, erf, erf64) <= 2.0);
@@ -367,10 +367,10 @@ mod tests {
         assert_eq!((exp(3e38), exp(-3e38)), (inf, 0.0));
         assert_eq!((exp2(inf), exp2(-inf), exp2(10.0)), (inf, 0.0, 1024.0));
         assert_eq!(
-            (log(inf), log(0.0), log(-0.0), log(1.0)),
+            (ln(inf), ln(0.0), ln(-0.0), ln(1.0)),
             (inf, -inf, -inf, 0.0)
         );
-        assert!(log(-1.0).is_nan() && log(-inf).is_nan());
+        assert!(ln(-1.0).is_nan() && ln(-inf).is_nan());
         assert_eq!((tanh(inf), tanh(-inf)), (1.0, -1.0));
         assert_eq!(tanh(-0.0).to_bits(), (-0.0f32).to_bits());
         assert_eq!((sigmoid(inf), sigmoid(-inf), sigmoid(0.0)), (1.0, 0.0, 0.5));
@@ -379,7 +379,7 @@ mod tests {
         let all: [fn(f32) -> f32; 11] = [
             exp,
             exp2,
-            log,
+            ln,
             tanh,
             sigmoid,
             erf,

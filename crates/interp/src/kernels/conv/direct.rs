@@ -1,15 +1,12 @@
 //! Convolutions of few channels a group, depthwise above all: every output is
 //! summed up in a register.
 
-use rayon::prelude::*;
-
 use super::Axis;
 use super::input::Prepared;
-use crate::kernels::gemm::Real;
-use crate::kernels::layout::Element;
-use crate::kernels::simd;
+use crate::kernels::float::Float;
+use crate::kernels::parallel;
 
-pub(super) struct Problem<'a, T: Clone> {
+pub(super) struct Problem<'a, T: Float> {
     pub(super) input: &'a Prepared<'a, T>,
     pub(super) axes: &'a [Axis; 3],
     /// Where each weight of an output channel reads, relative to the window.
@@ -25,29 +22,27 @@ pub(super) struct Problem<'a, T: Clone> {
 const TASK: usize = 1 << 16;
 
 /// Fills `out` with the planes of all batches and channels.
-pub(super) fn run<T: Real + Element>(problem: &Problem<'_, T>, out: &mut [T]) {
+pub(super) fn run<T: Float>(problem: &Problem<'_, T>, out: &mut [T]) {
     let volume: usize = problem.axes.iter().map(|a| a.output).product();
     let planes = TASK.div_ceil(volume.saturating_mul(problem.taps.len()).max(1));
-    out.par_chunks_mut(planes * volume)
-        .enumerate()
-        .for_each(|(task, out)| {
-            simd::dispatch(|| {
-                for (index, out) in out.chunks_exact_mut(volume).enumerate() {
-                    plane(problem, task * planes + index, out);
-                }
-            });
+    parallel::chunks(out, planes * volume, 1, &|task, out| {
+        T::wide(|| {
+            for (index, out) in out.chunks_exact_mut(volume).enumerate() {
+                plane(problem, task * planes + index, out);
+            }
         });
+    });
 }
 
 /// Plane `index` of the result, counting channels through all batches.
 #[inline(always)]
-fn plane<T: Real + Element>(problem: &Problem<'_, T>, index: usize, out: &mut [T]) {
+fn plane<T: Float>(problem: &Problem<'_, T>, index: usize, out: &mut [T]) {
     let (batch, output) = (index / problem.outputs, index % problem.outputs);
     let groups = problem.outputs / problem.outputs_each;
     let group = batch * groups + output / problem.outputs_each;
     let input = problem.input.channel(group * problem.inputs_each);
     let weight = &problem.weight[output * problem.taps.len()..][..problem.taps.len()];
-    let bias = problem.bias.map_or(T::default(), |b| b[output]);
+    let bias = problem.bias.map_or(T::ZERO, |b| b[output]);
     let width = problem.axes[2].output;
     for (row, out) in out.chunks_exact_mut(width).enumerate() {
         let input = &input[problem.input.row(row, problem.axes)..];
@@ -63,7 +58,7 @@ fn plane<T: Real + Element>(problem: &Problem<'_, T>, index: usize, out: &mut [T
 /// A row of at least `N` outputs, `N` at a time. The last block overlaps the
 /// one before it rather than being shorter.
 #[inline(always)]
-fn blocks<T: Real, const N: usize>(
+fn blocks<T: Float, const N: usize>(
     input: &[T],
     taps: &[usize],
     weight: &[T],

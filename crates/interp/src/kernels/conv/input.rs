@@ -4,17 +4,17 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::{Axis, Result};
-use crate::kernels::gemm::{Panels, Real};
-use crate::kernels::layout::{self, Element};
+use super::Axis;
+use crate::kernels::check::Result;
+use crate::kernels::float::Float;
+use crate::kernels::gemm::Panels;
+use crate::kernels::{layout, parallel};
 
 /// A padded copy of the input, or the input itself where nothing is padded and
 /// windows move by one. Along the last dimension, which is `stride` phases of
 /// `phase` elements, element `i` is at `i % stride * phase + i / stride`: so
 /// the elements that one tap reads in successive windows are neighbours.
-pub(super) struct Prepared<'a, T: Clone> {
+pub(super) struct Prepared<'a, T: Float> {
     data: Cow<'a, [T]>,
     /// Distances between channels, along the first and the second spatial
     /// dimension.
@@ -22,7 +22,7 @@ pub(super) struct Prepared<'a, T: Clone> {
     phase: usize,
 }
 
-impl<'a, T: Real + Element> Prepared<'a, T> {
+impl<'a, T: Float> Prepared<'a, T> {
     pub(super) fn new(x: &'a [T], channels: usize, axes: &[Axis; 3]) -> Result<Self> {
         let [d, h, w] = axes;
         let fits = |a: &Axis| a.before == 0 && (a.output - 1) * a.stride + a.span() <= a.input;
@@ -41,22 +41,20 @@ impl<'a, T: Real + Element> Prepared<'a, T> {
         // Rows of the input that lie in the padded one.
         let inside = |a: &Axis, i: usize| i.checked_sub(a.before).filter(|&i| i < a.input);
         let rows_per_task = (1usize << 14).div_ceil(row);
-        data.par_chunks_mut(row * rows_per_task)
-            .enumerate()
-            .for_each(|(task, rows)| {
-                for (index, out) in rows.chunks_exact_mut(row).enumerate() {
-                    let index = task * rows_per_task + index;
-                    let (channel, z, y) = (
-                        index / (depth * height),
-                        index / height % depth,
-                        index % height,
-                    );
-                    if let (Some(z), Some(y)) = (inside(d, z), inside(h, y)) {
-                        let from = ((channel * d.input + z) * h.input + y) * w.input;
-                        spread(&x[from..from + w.input], w, phase, out);
-                    }
+        parallel::chunks(&mut data, row * rows_per_task, 1, &|task, rows| {
+            for (index, out) in rows.chunks_exact_mut(row).enumerate() {
+                let index = task * rows_per_task + index;
+                let (channel, z, y) = (
+                    index / (depth * height),
+                    index / height % depth,
+                    index % height,
+                );
+                if let (Some(z), Some(y)) = (inside(d, z), inside(h, y)) {
+                    let from = ((channel * d.input + z) * h.input + y) * w.input;
+                    spread(&x[from..from + w.input], w, phase, out);
                 }
-            });
+            }
+        });
         Ok(Self {
             data: Cow::Owned(data),
             pitch: [depth * height * row, height * row, row],
@@ -127,14 +125,14 @@ fn spread<T: Copy>(x: &[T], w: &Axis, phase: usize, out: &mut [T]) {
 
 /// The windows of one group as the columns of a matrix: a row is a tap of a
 /// channel.
-pub(super) struct Columns<'a, T: Clone> {
+pub(super) struct Columns<'a, T: Float> {
     input: &'a Prepared<'a, T>,
     data: &'a [T],
     taps: &'a [usize],
     axes: &'a [Axis; 3],
 }
 
-impl<'a, T: Real + Element> Columns<'a, T> {
+impl<'a, T: Float> Columns<'a, T> {
     pub(super) fn new(
         input: &'a Prepared<'a, T>,
         channel: usize,
@@ -163,7 +161,7 @@ struct Run {
 /// Columns of the widest panel, each of which may be a run.
 const RUNS: usize = 48;
 
-impl<T: Real + Element> Panels<T> for Columns<'_, T> {
+impl<T: Float> Panels<T> for Columns<'_, T> {
     #[inline(always)]
     fn pack(&self, rows: Range<usize>, cols: Range<usize>, width: usize, out: &mut [T]) {
         let line = self.axes[2].output;

@@ -1,3 +1,4 @@
+use candle_core::{DType, Device};
 use milwright_ir::shape::Pad;
 use proptest::prelude::*;
 

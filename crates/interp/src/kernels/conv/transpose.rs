@@ -1,12 +1,11 @@
 //! Transposed convolution: a product gives what each input contributes to each
 //! tap, which is then added up where it belongs.
 
-use rayon::prelude::*;
-
-use super::{Axis, Result};
-use crate::kernels::gemm::{self, Bias, Product, Real, Strided};
-use crate::kernels::layout::{self, Element};
-use crate::kernels::simd;
+use super::Axis;
+use crate::kernels::check::Result;
+use crate::kernels::float::Float;
+use crate::kernels::gemm::{self, Bias, Factor, Product, Strided};
+use crate::kernels::{layout, parallel};
 
 pub(super) struct Problem<'a, T> {
     pub(super) x: &'a [T],
@@ -20,7 +19,7 @@ pub(super) struct Problem<'a, T> {
 }
 
 /// Fills `out`, which must be zero.
-pub(super) fn run<T: Real + Element>(problem: &Problem<'_, T>, out: &mut [T]) -> Result<()> {
+pub(super) fn run<T: Factor>(problem: &Problem<'_, T>, out: &mut [T]) -> Result<()> {
     let axes = problem.axes;
     let groups = problem.groups;
     let inputs: usize = axes.iter().map(|a| a.input).product();
@@ -33,7 +32,7 @@ pub(super) fn run<T: Real + Element>(problem: &Problem<'_, T>, out: &mut [T]) ->
         problem.weight,
         &[groups, rows, inputs_each],
         &[inputs_each * rows, 1, rows],
-    );
+    )?;
     let mut parts = layout::zeros::<T>(&[groups, rows, inputs])?;
     let images = out.chunks_exact_mut(problem.outputs * outputs);
     for (image, out) in images.enumerate() {
@@ -59,22 +58,20 @@ pub(super) fn run<T: Real + Element>(problem: &Problem<'_, T>, out: &mut [T]) ->
                 .collect();
             gemm::run(&mut products);
         }
-        out.par_chunks_mut(outputs)
-            .enumerate()
-            .for_each(|(channel, out)| {
-                if let Some(bias) = problem.bias {
-                    out.fill(bias[channel]);
-                }
-                let parts = &parts[channel * taps * inputs..][..taps * inputs];
-                simd::dispatch(|| collect(parts, axes, out));
-            });
+        parallel::chunks(out, outputs, 1, &|channel, out| {
+            if let Some(bias) = problem.bias {
+                out.fill(bias[channel]);
+            }
+            let parts = &parts[channel * taps * inputs..][..taps * inputs];
+            T::wide(|| collect(parts, axes, out));
+        });
     }
     Ok(())
 }
 
 /// Adds the contributions to one plane of the result, tap by tap.
 #[inline(always)]
-fn collect<T: Real>(parts: &[T], axes: &[Axis; 3], out: &mut [T]) {
+fn collect<T: Float>(parts: &[T], axes: &[Axis; 3], out: &mut [T]) {
     let [d, h, w] = axes;
     let mut rows = parts.chunks_exact(w.input.max(1));
     for tz in 0..d.kernel {
