@@ -186,11 +186,7 @@ impl Builder {
 }
 
 /// Runs a case; `Err` says how it fails.
-fn run(
-    case: &Json,
-    arrays: &HashMap<String, Array>,
-    precision: Precision,
-) -> Result<(), String> {
+fn run(case: &Json, arrays: &HashMap<String, Array>, precision: Precision) -> Result<(), String> {
     let op_type = case["op"].as_str().unwrap();
     let opset = case["opset"].as_str().unwrap();
     let mut builder = Builder {
@@ -259,8 +255,7 @@ fn run(
         precision,
         ..Options::default()
     };
-    let mut session =
-        Session::new(&program, &NoBlobs, None, options).map_err(|e| e.to_string())?;
+    let mut session = Session::new(&program, &NoBlobs, None, options).map_err(|e| e.to_string())?;
     let outputs = session.run(&inputs).map_err(|e| e.to_string())?;
     let expected: Vec<&Array> = case["outputs"]
         .as_array()
@@ -336,7 +331,10 @@ fn run_all(family: &str) {
         }
         for precision in [Precision::Fp32, Precision::Fp64] {
             if let Err(problem) = run(case, &arrays, precision) {
-                failures.push(format!("{op} {} in {precision:?}: {problem}", case["params"]));
+                failures.push(format!(
+                    "{op} {} in {precision:?}: {problem}",
+                    case["params"]
+                ));
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::call::{Call, Outputs};
 use crate::error::KernelError;
 
 pub(crate) fn linear(call: &Call<'_>) -> Outputs {
+    same_kind(call, "weight")?;
     let x = call.tensor("x")?.data;
     let weight = call.tensor("weight")?.data;
     let bias = call.opt_tensor("bias")?.map(|t| t.data);
@@ -44,6 +45,7 @@ pub(crate) fn matmul(call: &Call<'_>) -> Outputs {
             _ => t,
         })
     };
+    same_kind(call, "y")?;
     let x = transposed("x", "transpose_x")?;
     let y = transposed("y", "transpose_y")?;
     if x.rank() == 0 || y.rank() == 0 {
@@ -61,6 +63,18 @@ pub(crate) fn matmul(call: &Call<'_>) -> Outputs {
         out = out.squeeze(out.rank() - if column { 1 } else { 2 })?;
     }
     call.one(out)
+}
+
+/// Checks that `x` and another operand are both floats or both integers: what
+/// their product would be otherwise, no specification says.
+fn same_kind(call: &Call<'_>, other: &str) -> std::result::Result<(), KernelError> {
+    let (x, y) = (call.tensor("x")?.dtype, call.tensor(other)?.dtype);
+    if x.is_float() == y.is_float() {
+        return Ok(());
+    }
+    Err(KernelError::mismatch(format!(
+        "`x` is {x} and `{other}` is {y}: a product of integers and floats is not defined"
+    )))
 }
 
 pub(crate) fn einsum(call: &Call<'_>) -> Outputs {

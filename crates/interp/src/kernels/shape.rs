@@ -59,8 +59,17 @@ pub(crate) fn expand_dims(call: &Call<'_>) -> Outputs {
 }
 
 pub(crate) fn squeeze(call: &Call<'_>) -> Outputs {
-    let axes = call.ints("axes")?;
-    call.one(squeezed(&call.tensor("x")?.data, axes.as_deref())?)
+    let axes = match call.ints("axes")? {
+        Some(axes) => axes,
+        // Those that the program knows to be 1; one that happens to be 1 in
+        // this run stays.
+        None => {
+            let declared = call.view.tensor("x")?.shape.iter();
+            let ones = declared.enumerate().filter(|(_, d)| d.known() == Some(1));
+            ones.map(|(i, _)| i as i64).collect()
+        }
+    };
+    call.one(squeezed(&call.tensor("x")?.data, Some(&axes))?)
 }
 
 pub(crate) fn reverse(call: &Call<'_>) -> Outputs {

@@ -9,8 +9,13 @@ use crate::shape;
 use crate::view::OpView;
 
 const X: &[Param] = &[Param::value("x", FLOAT)];
-const ALPHA: &[Param] = &[Param::value("x", FLOAT), Param::constant("alpha", FLOAT_U)];
+const ALPHA: &[Param] = &[Param::value("x", FLOAT), Param::scalar("alpha", FLOAT_U)];
 const ALPHA_BETA: &[Param] = &[
+    Param::value("x", FLOAT),
+    Param::scalar("alpha", FLOAT_U),
+    Param::scalar("beta", FLOAT_U),
+];
+const BY_CHANNEL: &[Param] = &[
     Param::value("x", FLOAT),
     Param::constant("alpha", FLOAT_U),
     Param::constant("beta", FLOAT_U),
@@ -48,7 +53,7 @@ pub(super) static DEFS: &[OpDef] = &[
     OpDef::new(
         "prelu",
         "`x` where `x >= 0`, else `alpha[c] * x`, with `c` the index along axis 1.",
-        ALPHA,
+        BY_CHANNEL.split_at(2).0,
         prelu,
     )
     .changes(MIXED),
@@ -71,7 +76,7 @@ pub(super) static DEFS: &[OpDef] = &[
     OpDef::new(
         "softplus_parametric",
         "`alpha[c] * log(1 + exp(beta[c] * x))`, with `c` the index along axis 1.",
-        ALPHA_BETA,
+        BY_CHANNEL,
         softplus_parametric,
     )
     .changes(MIXED),
@@ -90,7 +95,7 @@ pub(super) static DEFS: &[OpDef] = &[
         "`exp(x) / sum(exp(x))` along `axis`.",
         &[
             Param::value("x", FLOAT),
-            Param::constant("axis", INT32).or(Int(-1)),
+            Param::scalar("axis", INT32).or(Int(-1)),
         ],
         softmax,
     ),

@@ -15,26 +15,26 @@ pub(super) static DEFS: &[OpDef] = &[
         "space_to_depth",
         "[N, C, H, W] to [N, C * b^2, H / b, W / b]; the position in the block becomes the outer \
          part of the channel.",
-        &[X, Param::constant("block_size", INT32)],
+        &[X, Param::scalar("block_size", INT32)],
         space_to_depth,
     ),
     OpDef::new(
         "depth_to_space",
         "[N, C, H, W] to [N, C / b^2, H * b, W * b]; the inverse of `space_to_depth`.",
-        &[X, Param::constant("block_size", INT32)],
+        &[X, Param::scalar("block_size", INT32)],
         depth_to_space,
     ),
     OpDef::new(
         "pixel_shuffle",
         "[N, C, H, W] to [N, C / f^2, H * f, W * f]; the position in the block is the inner part \
          of the channel.",
-        &[X, Param::constant("upscale_factor", INT32)],
+        &[X, Param::scalar("upscale_factor", INT32)],
         pixel_shuffle,
     ),
     OpDef::new(
         "pixel_unshuffle",
         "[N, C, H, W] to [N, C * f^2, H / f, W / f]; the inverse of `pixel_shuffle`.",
-        &[X, Param::constant("downscale_factor", UINT32)],
+        &[X, Param::scalar("downscale_factor", UINT32)],
         pixel_unshuffle,
     )
     .since(IOS16),

@@ -52,7 +52,7 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::constant("quantized_data", SOURCE_BYTES),
             Param::constant("zero_point", ZERO_POINT),
             Param::constant("scale", RESULT),
-            Param::constant("axis", INT32),
+            Param::scalar("axis", INT32),
         ],
         affine_dequantize,
     )
@@ -62,7 +62,7 @@ pub(super) static DEFS: &[OpDef] = &[
         "Converts to the type that `output_dtype` names (`fp32`).",
         &[
             Param::constant("source_val", FLOAT16),
-            Param::constant("output_dtype", STRING),
+            Param::scalar("output_dtype", STRING),
         ],
         cast,
     )

@@ -17,7 +17,7 @@ const STRIDES: Param =
 const DILATIONS: Param =
     Param::constant("dilations", INT32).optional("1 along each spatial dimension");
 const PAD: Param = Param::constant("pad", INT32).optional("0 on every side");
-const PAD_TYPE: Param = Param::constant("pad_type", STRING).or(Str("valid"));
+const PAD_TYPE: Param = Param::scalar("pad_type", STRING).or(Str("valid"));
 const GROUPS: Param = Param::constant("groups", INT32).or(Int(1));
 
 const CHANGES: &[(Opset, &str)] = &[(
@@ -73,7 +73,7 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::value("x", FLOAT),
             Param::value("weight", BYTES_U),
             Param::constant("bias", BYTES_U).optional("no bias"),
-            Param::constant("quantization_type", STRING),
+            Param::scalar("quantization_type", STRING),
             Param::constant("nbits", INT32).or(Int(8)),
             Param::constant("quant_scale", FLOAT),
             Param::constant("quant_bias", FLOAT),

@@ -11,7 +11,7 @@ use crate::view::{OpView, ParamError};
 
 const X: Param = Param::value("x", NUMBER_NARROW);
 const INDICES: Param = Param::value("indices", INDEX);
-const AXIS: Param = Param::constant("axis", INT32).or(Int(0));
+const AXIS: Param = Param::scalar("axis", INT32).or(Int(0));
 const BATCH_DIMS: Param = Param::constant("batch_dims", INT32).since(IOS16).or(Int(0));
 const VALIDATE: Param = Param::constant("validate_indices", BOOL)
     .since(IOS17)

@@ -3,7 +3,7 @@
 use super::Default::Bool;
 use super::domain::{ANY, BOOL, INT32};
 use super::{OpDef, Param};
-use super::infer::{Types, bool, int, tensor};
+use super::infer::{Types, bool, int, shaped, tensor};
 use crate::shape::{self, mismatch};
 use crate::types::{Dim, TensorType};
 use crate::view::{Given, OpView, ParamError};
@@ -14,7 +14,7 @@ pub(super) static DEFS: &[OpDef] = &[
         "Joins tensors along `axis`; with `interleave`, of each the n-th slice in turn.",
         &[
             Param::value("values", &[]).variadic(),
-            Param::constant("axis", INT32),
+            Param::scalar("axis", INT32),
             Param::constant("interleave", BOOL).or(Bool(false)),
         ],
         concat,
@@ -24,7 +24,7 @@ pub(super) static DEFS: &[OpDef] = &[
         "Joins tensors of one shape along a new `axis`.",
         &[
             Param::value("values", &[]).variadic(),
-            Param::constant("axis", INT32),
+            Param::scalar("axis", INT32),
         ],
         stack,
     ),
@@ -33,9 +33,9 @@ pub(super) static DEFS: &[OpDef] = &[
         "Cuts `x` along `axis` into `num_splits` equal parts, or parts of `split_sizes`.",
         &[
             Param::value("x", ANY),
-            Param::constant("num_splits", INT32).optional("the number of `split_sizes`"),
+            Param::scalar("num_splits", INT32).optional("the number of `split_sizes`"),
             Param::constant("split_sizes", INT32).optional("equal parts"),
-            Param::constant("axis", INT32),
+            Param::scalar("axis", INT32),
         ],
         split,
     ),
@@ -172,6 +172,7 @@ fn split(op: &OpView<'_>) -> Types {
 fn tile(op: &OpView<'_>) -> Types {
     let x = op.tensor("x")?;
     let Given::Known(reps) = op.ints("reps")? else {
+        shaped(op, "reps", &[Dim::Known(x.shape.len() as u64)])?;
         return tensor(x.dtype, vec![Dim::Unknown; x.shape.len()]);
     };
     if reps.len() != x.shape.len() {

@@ -63,7 +63,7 @@ pub(super) static DEFS: &[OpDef] = &[
         "The dimensions before `axis` become the first, the others the second.",
         &[
             Param::value("x", ANY),
-            Param::constant("axis", INT32).or(Int(1)),
+            Param::scalar("axis", INT32).or(Int(1)),
         ],
         flatten2d,
     ),
@@ -194,8 +194,11 @@ fn reverse(op: &OpView<'_>) -> Types {
 fn reverse_sequence(op: &OpView<'_>) -> Types {
     let x = op.tensor("x")?;
     let rank = x.shape.len();
-    shape::axis("seq_axis", int(op, "seq_axis")?, rank)?;
+    let seq = shape::axis("seq_axis", int(op, "seq_axis")?, rank)?;
     let batch = shape::axis("batch_axis", int(op, "batch_axis")?, rank)?;
+    if seq == batch {
+        return Err(ParamError::value("batch_axis", "is the same as `seq_axis`"));
+    }
     shaped(op, "lengths", &[x.shape[batch]])?;
     like_x(op)
 }

@@ -42,7 +42,7 @@ pub(super) static DEFS: &[OpDef] = &[
         "Einstein summation of two tensors by `equation`, such as `abcd,adce->abce`.",
         &[
             Param::value("values", &[]).variadic(),
-            Param::constant("equation", STRING),
+            Param::scalar("equation", STRING),
         ],
         einsum,
     ),

@@ -18,7 +18,7 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::value("init_length", INT32).or(Int(1)),
             Param::constant("dynamic_length", BOOL).or(Bool(true)),
             Param::value("elem_shape", &[]).variadic(),
-            Param::constant("dtype", STRING).or(Str("fp32")),
+            Param::scalar("dtype", STRING).or(Str("fp32")),
         ],
         make_list,
     ),

@@ -206,6 +206,9 @@ impl OpDef {
             let declared = |&v| program.values[v].ty.clone();
             return Ok(op.op.outputs.iter().map(declared).collect());
         }
+        for param in self.params.iter().filter(|p| p.scalar) {
+            one_element(op, param.name)?;
+        }
         (self.rule)(op)
     }
 
@@ -221,6 +224,19 @@ impl OpDef {
 impl fmt::Debug for OpDef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OpDef({})", self.name)
+    }
+}
+
+/// Checks that a parameter, if it is given, has one element.
+fn one_element(op: &OpView<'_>, param: &str) -> Result<(), ParamError> {
+    let given = op.ty(param).and_then(ValueType::as_tensor);
+    match given {
+        Some(ty) if ty.elements().is_some_and(|n| n != 1) => Err(ParamError::Type {
+            param: param.to_owned(),
+            wanted: "one element".to_owned(),
+            found: ty.to_string(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) static DEFS: &[OpDef] = &[
         "`x / (k + alpha / size * sum(x^2))^beta` over a window of `size` channels (axis 1).",
         &[
             X,
-            Param::constant("size", INT32),
+            Param::scalar("size", INT32),
             Param::constant("alpha", FLOAT_U).or(Float(1e-4)),
             Param::constant("beta", FLOAT_U).or(Float(0.75)),
             Param::constant("k", FLOAT_U).or(Float(1.0)),

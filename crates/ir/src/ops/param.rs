@@ -17,6 +17,8 @@ pub struct Param {
     pub presence: Presence,
     /// Must be known before the program runs.
     pub constant: bool,
+    /// Must have one element.
+    pub scalar: bool,
     /// First opset in which it need not be constant any more.
     pub variable_since: Option<Opset>,
     /// Takes any number of arguments.
@@ -104,6 +106,7 @@ impl Param {
             domains,
             presence: Presence::Required,
             constant: false,
+            scalar: false,
             variable_since: None,
             variadic: false,
             since: None,
@@ -116,6 +119,17 @@ impl Param {
         let mut param = Self::value(name, domains);
         param.constant = true;
         param
+    }
+
+    /// A required constant of one element.
+    pub const fn scalar(name: &'static str, domains: &'static [Domain]) -> Self {
+        Self::constant(name, domains).one()
+    }
+
+    /// Demands one element.
+    pub const fn one(mut self) -> Self {
+        self.scalar = true;
+        self
     }
 
     /// A required value of that kind.
@@ -137,8 +151,10 @@ impl Param {
         self
     }
 
-    /// Makes it optional with a default.
+    /// Makes it optional with a default. A default of one element means that
+    /// what is given has one, too.
     pub const fn or(mut self, default: Default) -> Self {
+        self.scalar = !matches!(default, Default::Ints(_));
         self.presence = Presence::Default(default);
         self
     }

@@ -11,7 +11,7 @@ const X: Param = Param::value("x", FLOAT);
 const KERNEL_SIZES: Param = Param::constant("kernel_sizes", INT32);
 const STRIDES: Param =
     Param::constant("strides", INT32).optional("1 along each spatial dimension");
-const PAD_TYPE: Param = Param::constant("pad_type", STRING);
+const PAD_TYPE: Param = Param::scalar("pad_type", STRING);
 const PAD: Param = Param::constant("pad", INT32).optional("0 on every side");
 const CEIL_MODE: Param = Param::constant("ceil_mode", BOOL).or(Bool(false));
 

@@ -13,7 +13,7 @@ const BYTE_RESULT: &[Domain] = &[Domain::new("DstT", &[UInt8, Int8])];
 const BYTE_SOURCE: &[Domain] = &[Domain::new("SrcT", &[UInt8, Int8])];
 const FLOAT_RESULT: &[Domain] = &[Domain::new("DstT", &[Float16, Float32])];
 
-const AXIS: Param = Param::constant("axis", INT32).optional("one scale for the whole tensor");
+const AXIS: Param = Param::scalar("axis", INT32).optional("one scale for the whole tensor");
 
 pub(super) static DEFS: &[OpDef] = &[
     OpDef::new(
@@ -24,7 +24,7 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::constant("zero_point", BYTE_RESULT).optional("0"),
             Param::constant("scale", FLOAT_SOURCE),
             AXIS,
-            Param::constant("output_dtype", STRING),
+            Param::scalar("output_dtype", STRING),
         ],
         quantize,
     )

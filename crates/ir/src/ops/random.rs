@@ -49,7 +49,7 @@ pub(super) static DEFS: &[OpDef] = &[
         &[
             Param::value("x", FLOAT),
             Param::constant("mode", STRING).or(Str("logits")),
-            Param::constant("size", INT32).or(Int(1)),
+            Param::scalar("size", INT32).or(Int(1)),
             SEED,
         ],
         categorical,

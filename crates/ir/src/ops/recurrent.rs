@@ -57,7 +57,7 @@ pub(super) static DEFS: &[OpDef] = &[
             RECURRENT_ACTIVATION,
             Param::constant("cell_activation", STRING).or(Str("tanh")),
             ACTIVATION,
-            Param::constant("clip", RECURRENT).optional("no clipping of the cell state"),
+            Param::scalar("clip", RECURRENT).optional("no clipping of the cell state"),
         ],
         lstm,
     )
@@ -77,7 +77,7 @@ pub(super) static DEFS: &[OpDef] = &[
             OUTPUT_SEQUENCE,
             RECURRENT_ACTIVATION,
             ACTIVATION,
-            Param::constant("reset_after", BOOL)
+            Param::scalar("reset_after", BOOL)
                 .since(IOS18)
                 .optional("the reset gate acts before the recurrent product"),
             Param::constant("input_bias", RECURRENT)

@@ -18,9 +18,9 @@ const AXES: &[Param] = &[
 ];
 const AXIS: &[Param] = &[
     X,
-    Param::constant("axis", INT32).or(Int(-1)),
+    Param::scalar("axis", INT32).or(Int(-1)),
     KEEP_DIMS,
-    Param::constant("output_dtype", STRING)
+    Param::scalar("output_dtype", STRING)
         .since(IOS17)
         .or(Str("int32")),
 ];

@@ -67,8 +67,8 @@ pub(super) static DEFS: &[OpDef] = &[
         "All windows of `size` along `axis`, every `stride`: that axis becomes two.",
         &[
             Param::value("x", NUMBER_WIDE),
-            Param::constant("axis", INT32),
-            Param::constant("size", INT32),
+            Param::scalar("axis", INT32),
+            Param::scalar("size", INT32),
             Param::constant("stride", INT32).or(Int(1)),
         ],
         sliding_windows,
@@ -89,6 +89,7 @@ pub(super) static DEFS: &[OpDef] = &[
 
 /// A list with one element a dimension; `None` when it is known only at run time.
 fn bounds(op: &OpView<'_>, param: &str, rank: usize) -> Result<Option<Vec<i64>>, ParamError> {
+    ranked(op, param, 1..=1)?;
     let given = op.ints(param)?;
     let len = match &given {
         Given::Known(values) => Some(values.len() as u64),

@@ -15,7 +15,7 @@ const K: &[Domain] = &[
     Domain::new("K", &[Int8, Int16, Int32]).since(IOS17),
 ];
 
-const AXIS: Param = Param::constant("axis", INT32).or(Int(-1));
+const AXIS: Param = Param::scalar("axis", INT32).or(Int(-1));
 const ASCENDING: Param = Param::constant("ascending", BOOL).or(Bool(false));
 
 pub(super) static DEFS: &[OpDef] = &[
@@ -37,7 +37,7 @@ pub(super) static DEFS: &[OpDef] = &[
             Param::constant("return_indices", BOOL)
                 .since(IOS16)
                 .or(Bool(true)),
-            Param::constant("output_indices_dtype", STRING)
+            Param::scalar("output_indices_dtype", STRING)
                 .since(IOS17)
                 .or(Str("int32")),
         ],
@@ -53,7 +53,7 @@ pub(super) static DEFS: &[OpDef] = &[
          at the end.",
         &[
             Param::value("x", NUMBER),
-            Param::constant("axis", INT32).or(Int(0)),
+            Param::scalar("axis", INT32).or(Int(0)),
             Param::constant("exclusive", BOOL).or(Bool(false)),
             Param::constant("reverse", BOOL).or(Bool(false)),
         ],
@@ -66,9 +66,9 @@ pub(super) static DEFS: &[OpDef] = &[
         &[
             Param::value("boxes", FLOAT),
             Param::value("scores", FLOAT),
-            Param::constant("iou_threshold", FLOAT),
-            Param::constant("score_threshold", FLOAT).until(IOS17),
-            Param::constant("max_boxes", INT32),
+            Param::scalar("iou_threshold", FLOAT),
+            Param::scalar("score_threshold", FLOAT).until(IOS17),
+            Param::scalar("max_boxes", INT32),
             Param::constant("per_class_suppression", BOOL).or(Bool(false)),
         ],
         non_maximum_suppression,

@@ -42,9 +42,9 @@ pub(super) static DEFS: &[OpDef] = &[
         "range_1d",
         "`start`, `start + step`, ... up to but without `end`.",
         &[
-            Param::value("end", NUMBER),
-            Param::value("start", NUMBER),
-            Param::value("step", NUMBER),
+            Param::value("end", NUMBER).one(),
+            Param::value("start", NUMBER).one(),
+            Param::value("step", NUMBER).one(),
         ],
         range_1d,
     ),
@@ -53,8 +53,8 @@ pub(super) static DEFS: &[OpDef] = &[
         "`on_value` at each index along a new `axis` of that size, `off_value` elsewhere.",
         &[
             Param::value("indices", INT32),
-            Param::value("one_hot_vector_size", INT32),
-            Param::constant("axis", INT32).or(Int(-1)),
+            Param::value("one_hot_vector_size", INT32).one(),
+            Param::scalar("axis", INT32).or(Int(-1)),
             Param::constant("on_value", ANY).or(Int(1)),
             Param::constant("off_value", ANY).or(Int(0)),
         ],

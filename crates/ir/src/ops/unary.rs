@@ -74,15 +74,15 @@ pub(super) static DEFS: &[OpDef] = &[
         "Limits `x` to `alpha ..= beta`.",
         &[
             Param::value("x", FLOAT),
-            Param::constant("alpha", FLOAT),
-            Param::constant("beta", FLOAT),
+            Param::scalar("alpha", FLOAT),
+            Param::scalar("beta", FLOAT),
         ],
         like_x,
     ),
     OpDef::new(
         "threshold",
         "The greater of `x` and `alpha`.",
-        &[Param::value("x", NUMBER), Param::constant("alpha", NUMBER)],
+        &[Param::value("x", NUMBER), Param::scalar("alpha", NUMBER)],
         like_x,
     ),
     OpDef::new(
@@ -90,7 +90,7 @@ pub(super) static DEFS: &[OpDef] = &[
         "Converts to the element type that `dtype` names; floats to integers towards zero.",
         &[
             Param::value("x", ANY_WIDE),
-            Param::constant("dtype", STRING),
+            Param::scalar("dtype", STRING),
         ],
         cast,
     )

@@ -1,0 +1,230 @@
+//! Random valid programs over all operations: the verifier accepts them, and
+//! the interpreter neither panics nor runs on.
+//!
+//! `MILWRIGHT_SEEDS` is the number of programs (default 3000).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and print what they checked"
+)]
+
+mod generator;
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{Device, Tensor};
+use generator::{Generator, Random};
+use milwright_interp::{Error, KernelError, Options, Precision, Session, Value};
+use milwright_ir::ops::{self, OpDef};
+use milwright_ir::{NoBlobs, Program, Severity, ValueType, verify};
+use rayon::prelude::*;
+
+/// Operations for which the generator has no arguments: a constant list of
+/// classes, and an operation that no converter writes.
+const LEFT_OUT: [&str; 2] = ["classify", "conv_quantized"];
+
+fn seeds() -> u64 {
+    let given = std::env::var("MILWRIGHT_SEEDS").ok();
+    given.and_then(|n| n.parse().ok()).unwrap_or(3000)
+}
+
+fn executable() -> Vec<&'static OpDef> {
+    ops::all()
+        .filter(|d| d.name != "const" && milwright_interp::is_executable(d.name))
+        .collect()
+}
+
+fn program(seed: u64, all: &[&'static OpDef]) -> Program {
+    let mut generator = Generator::new(seed);
+    let ops = 1 + generator.random.below(8);
+    let first = all[(seed % all.len() as u64) as usize];
+    generator.finish(ops, first)
+}
+
+fn inputs(program: &Program, seed: u64, precision: Precision) -> HashMap<String, Tensor> {
+    let mut random = Random(seed ^ 0x5eed);
+    let mut inputs = HashMap::new();
+    for &id in &program.functions[0].inputs {
+        let value = &program.values[id];
+        let ValueType::Tensor(ty) = &value.ty else {
+            continue;
+        };
+        let dims: Vec<usize> = ty
+            .known_shape()
+            .unwrap()
+            .iter()
+            .map(|&d| d as usize)
+            .collect();
+        let count: usize = dims.iter().product();
+        let numbers: Vec<f64> = (0..count).map(|_| random.number(ty.dtype)).collect();
+        let tensor = Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap();
+        let tensor = tensor
+            .to_dtype(precision.storage(ty.dtype).unwrap())
+            .unwrap();
+        inputs.insert(value.name.clone(), tensor);
+    }
+    inputs
+}
+
+/// How a program ended.
+enum End {
+    Done,
+    /// An error that a program may end in, such as an index out of range.
+    Refused(String),
+}
+
+/// Runs two steps in every precision; `Err` is what a valid program must never show.
+fn run(program: &Program, seed: u64) -> Result<End, String> {
+    let mut end = End::Done;
+    for precision in Precision::ALL {
+        let options = Options {
+            precision,
+            step_limit: 100,
+            ..Options::default()
+        };
+        let mut session = Session::new(program, &NoBlobs, None, options)
+            .map_err(|e| format!("no session: {e}"))?;
+        let inputs = inputs(program, seed, precision);
+        for _ in 0..2 {
+            match session.run(&inputs) {
+                Ok(outputs) => {
+                    for (name, value) in outputs {
+                        if let Value::Tensor(t) = value
+                            && t.data.flatten_all().is_err()
+                        {
+                            return Err(format!("{name} cannot be read"));
+                        }
+                    }
+                }
+                Err(Error::Op {
+                    cause: KernelError::Internal(text),
+                    location,
+                }) => {
+                    return Err(format!("{location}: {text}"));
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if text.contains("but the program declares") {
+                        return Err(format!("inference is wrong: {text}"));
+                    }
+                    end = End::Refused(text);
+                }
+            }
+        }
+    }
+    Ok(end)
+}
+
+fn describe(program: &Program) -> String {
+    let body = program.functions[0].body().unwrap();
+    let ops = program.walk(body);
+    let lines: Vec<String> = ops
+        .into_iter()
+        .map(|id| {
+            let op = &program.ops[id];
+            let inputs: Vec<String> = op
+                .inputs
+                .iter()
+                .map(|(name, args)| format!("{name}: {args:?}"))
+                .collect();
+            let types: Vec<String> = op
+                .outputs
+                .iter()
+                .map(|&v| program.values[v].ty.to_string())
+                .collect();
+            let value = op.attribute("val").map(|c| format!("{c:?}"));
+            format!(
+                "  {} {} {} -> {types:?}",
+                program.describe_op(id),
+                inputs.join(", "),
+                value.unwrap_or_default()
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[test]
+fn valid_programs_are_accepted_and_run_without_panic() {
+    let all = executable();
+    let seeds = seeds();
+    let one = |seed: u64| -> (Vec<String>, Result<End, String>) {
+        let program = program(seed, &all);
+        let body = program.functions[0].body().unwrap();
+        let ops = program.walk(body);
+        let types: Vec<String> = ops
+            .iter()
+            .map(|&id| program.ops[id].op_type.clone())
+            .collect();
+        let found: Vec<String> = verify(&program, &NoBlobs)
+            .into_iter()
+            .filter(|d| d.severity == Severity::Error)
+            .map(|d| format!("{}: {}", d.location, d.message))
+            .collect();
+        let result = if found.is_empty() {
+            let caught = std::panic::catch_unwind(|| run(&program, seed));
+            caught.unwrap_or_else(|_| Err("panic".to_owned()))
+        } else {
+            Err(format!("the verifier objects: {found:?}"))
+        };
+        let result = result.map_err(|e| format!("seed {seed}: {e}\n{}", describe(&program)));
+        (types, result)
+    };
+    let results: Vec<_> = (0..seeds).into_par_iter().map(one).collect();
+    let mut reached: BTreeMap<String, usize> = BTreeMap::new();
+    let mut refused: BTreeMap<String, usize> = BTreeMap::new();
+    let mut failures = Vec::new();
+    let mut ops = 0;
+    for (types, result) in results {
+        ops += types.len();
+        for t in types {
+            *reached.entry(t).or_default() += 1;
+        }
+        match result {
+            Ok(End::Done) => {}
+            Ok(End::Refused(text)) => {
+                let text = text.split_once(": ").map_or("", |t| t.1);
+                *refused.entry(text.chars().take(60).collect()).or_default() += 1;
+            }
+            Err(text) => failures.push(text),
+        }
+    }
+    let missed: Vec<&str> = all
+        .iter()
+        .map(|d| d.name)
+        .filter(|name| !reached.contains_key(*name) && !LEFT_OUT.contains(name))
+        .collect();
+    let ended: usize = refused.values().sum();
+    println!(
+        "{seeds} programs, {ops} operations of {} types; {ended} ended in an error",
+        reached.len()
+    );
+    if std::env::var_os("MILWRIGHT_SHOW").is_some() {
+        println!("{refused:#?}\n{reached:?}");
+    }
+    let heads: Vec<&str> = failures.iter().filter_map(|f| f.lines().next()).collect();
+    assert!(
+        failures.is_empty(),
+        "{} programs fail:\n{}\nthe first:\n{}",
+        failures.len(),
+        heads.join("\n"),
+        failures[0]
+    );
+    assert!(missed.is_empty(), "never generated: {missed:?}");
+    assert!(
+        (ended as u64) < seeds / 4,
+        "{ended} of {seeds}: {refused:#?}"
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_program() {
+    let all = executable();
+    for seed in 0..50 {
+        assert_eq!(
+            describe(&program(seed, &all)),
+            describe(&program(seed, &all))
+        );
+    }
+}
