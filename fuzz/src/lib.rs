@@ -1,0 +1,97 @@
+//! What the fuzz targets do with bytes. `crates/verify/tests/damage.rs` does
+//! the same with damaged fixtures, so that this file is part of every build.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use milwright_interp::{Options, Precision, Session};
+use milwright_ir::{BlobSource, Program, Severity, ValueType, verify};
+use milwright_package::{Bytes, Spec};
+
+/// Programs with larger tensors are not run: they only use up memory.
+const MAX_ELEMENTS: u64 = 1 << 16;
+
+/// How far some bytes got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reached {
+    /// They are no spec of an ML Program.
+    Refused,
+    /// They are a program that the verifier has errors for.
+    Decoded,
+    /// The verifier accepts the program.
+    Verified,
+    /// A function ran to its end.
+    Ran,
+}
+
+/// Opens a spec, verifies its program, and runs every function that the
+/// verifier accepts on zeros. It may fail at any point but must never panic.
+pub fn open_verify_run(bytes: &[u8], blobs: &(dyn BlobSource + Sync)) -> Reached {
+    let bytes = Bytes::copy_from_slice(bytes);
+    let Ok(spec) = Spec::parse(bytes, Path::new("spec")) else {
+        return Reached::Refused;
+    };
+    if !spec.kind().is_ml_program() {
+        return Reached::Refused;
+    }
+    let Ok(program) = spec.program() else {
+        return Reached::Refused;
+    };
+    let Ok(program) = Program::from_proto(&program) else {
+        return Reached::Refused;
+    };
+    let found = verify(&program, blobs);
+    if found.iter().any(|d| d.severity == Severity::Error) {
+        return Reached::Decoded;
+    }
+    let names: Vec<String> = program.functions.iter().map(|f| f.name.clone()).collect();
+    let ran = names.iter().filter(|name| run(&program, name, blobs));
+    match ran.count() {
+        0 => Reached::Verified,
+        _ => Reached::Ran,
+    }
+}
+
+fn run(program: &Program, function: &str, blobs: &(dyn BlobSource + Sync)) -> bool {
+    let large = program
+        .values
+        .ids()
+        .any(|v| elements(&program.values[v].ty) > MAX_ELEMENTS);
+    if large {
+        return false;
+    }
+    let options = Options {
+        precision: Precision::Native,
+        step_limit: 20,
+        ..Options::default()
+    };
+    let Ok(mut session) = Session::new(program, blobs, Some(function), options) else {
+        return false;
+    };
+    let mut inputs = HashMap::new();
+    for &id in &session.function().inputs {
+        let value = &program.values[id];
+        let ValueType::Tensor(ty) = &value.ty else {
+            continue;
+        };
+        let Some(held) = Precision::Native.storage(ty.dtype) else {
+            return false;
+        };
+        let sizes = ty.shape.iter().map(|d| d.known().unwrap_or(1) as usize);
+        let dims: Vec<usize> = sizes.collect();
+        let Ok(zeros) = candle_core::Tensor::zeros(dims, held, &candle_core::Device::Cpu) else {
+            return false;
+        };
+        inputs.insert(value.name.clone(), zeros);
+    }
+    session.run(&inputs).is_ok()
+}
+
+fn elements(ty: &ValueType) -> u64 {
+    match ty {
+        ValueType::Tensor(t) => t.elements().unwrap_or(0),
+        ValueType::State(inner) => elements(inner),
+        ValueType::List { element, .. } => elements(element),
+        _ => 0,
+    }
+}
