@@ -9,10 +9,10 @@
 
 use candle_core::{DType, Tensor};
 
-use super::build::{CHEAP, COSTLY, Element, build, tensor, with_element};
+use super::build::{CHEAP, COSTLY, Element, fill, tensor, with_element};
 use super::check::{Result, bad, broadcast, elements};
 use super::layout::{View, to_vec, walkable};
-use super::runs::{Place, Runs};
+use super::runs::{Place, RUN, Runs, run_of};
 use crate::call::{Call, Outputs};
 
 macro_rules! functions {
@@ -202,29 +202,25 @@ pub(crate) fn zip<A: Element, B: Element, O: Element>(
     grain: usize,
     f: impl Fn(A, B) -> O + Sync,
 ) -> Result<Tensor> {
-    zip_runs(x, y, grain, &|x: &[A], y: &[B], out: &mut Vec<O>| {
+    zip_slices(x, y, grain, &|x: &[A], y: &[B], out: &mut [O]| {
         A::wide(
             #[inline(always)]
-            || match (x, y) {
-                (x, &[y]) => out.extend(x.iter().map(|&x| f(x, y))),
-                (&[x], y) => out.extend(y.iter().map(|&y| f(x, y))),
-                (x, y) => out.extend(x.iter().zip(y).map(|(&x, &y)| f(x, y))),
+            || {
+                for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                    *out = f(x, y);
+                }
             },
         );
     })
 }
 
-/// Appends the results for two slices.
-type Pairwise<'f, A, B, O> = dyn Fn(&[A], &[B], &mut Vec<O>) + Sync + 'f;
-
-/// [`zip`] by runs: `f` appends the results for two slices, of which one may
-/// be a single value for all of the other. So only the loops over slices are
-/// compiled for each function.
-fn zip_runs<A: Element, B: Element, O: Element>(
+/// [`zip`] by slices of one length. So only the loop over them is compiled for
+/// each function.
+fn zip_slices<A: Element, B: Element, O: Element>(
     x: &Tensor,
     y: &Tensor,
     grain: usize,
-    f: &Pairwise<A, B, O>,
+    f: &(dyn Fn(&[A], &[B], &mut [O]) + Sync),
 ) -> Result<Tensor> {
     let dims = broadcast("y", x.dims(), y.dims())?;
     let count = elements("y", &dims)?;
@@ -236,16 +232,19 @@ fn zip_runs<A: Element, B: Element, O: Element>(
     let steps = runs.steps();
     let (a, b) = (View::<A>::new(&x)?, View::<B>::new(&y)?);
     let (a, b) = (&*a, &*b);
-    let data = build(count, grain, |range, out| {
-        runs.for_each(range, |len, [i, j]| match steps {
-            [1, 1] => f(&a[i..i + len], &b[j..j + len], out),
-            [1, _] => f(&a[i..i + len], &b[j..=j], out),
-            [_, 1] => f(&a[i..=i], &b[j..j + len], out),
-            _ => {
-                f(&a[i..=i], &b[j..=j], out);
-                if let Some(&value) = out.last() {
-                    out.resize(out.len() + len - 1, value);
-                }
+    let data = fill(count, grain, &|start, out| {
+        let (mut ones, mut twos) = ([A::ZERO; RUN], [B::ZERO; RUN]);
+        let mut to = 0;
+        runs.for_each(start..start + out.len(), |len, [i, j]| {
+            for from in (0..len).step_by(RUN) {
+                let range = from..len.min(from + RUN);
+                let out = &mut out[to..to + range.len()];
+                to += out.len();
+                f(
+                    run_of(a, steps[0], i, range.clone(), &mut ones),
+                    run_of(b, steps[1], j, range, &mut twos),
+                    out,
+                );
             }
         });
     })?;

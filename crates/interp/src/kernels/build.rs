@@ -93,10 +93,26 @@ pub(crate) fn unsupported(dtype: candle_core::DType) -> KernelError {
     KernelError::Internal(format!("a value held as {dtype:?}"))
 }
 
-/// Makes `count` elements; `append` adds the elements of a range, in order.
+/// Makes `count` elements; `fill` makes as many of them as a slice holds, from
+/// an offset on.
 ///
 /// `grain` is the size from which several threads share the work: [`CHEAP`]
 /// or [`COSTLY`].
+///
+/// # Errors
+/// When memory runs out.
+pub(crate) fn fill<T: Element>(
+    count: usize,
+    grain: usize,
+    fill: &(dyn Fn(usize, &mut [T]) + Sync),
+) -> Result<Vec<T>> {
+    let least = if count < grain { count } else { COSTLY / 2 };
+    parallel::blocks(count, least, &|| Box::new(fill))
+}
+
+/// Makes `count` elements; `append` adds the elements of a range, in order.
+///
+/// `grain` is as for [`fill`].
 ///
 /// # Errors
 /// When memory runs out.

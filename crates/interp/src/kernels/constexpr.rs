@@ -7,12 +7,12 @@
 
 use candle_core::{DType, Tensor};
 
-use super::build::{CHEAP, Element, build, reserve, tensor, with_element};
+use super::build::{CHEAP, Element, build, fill, reserve, tensor, with_element};
 use super::cast::converted;
 use super::check::{Result, axis as checked_axis, bad, elements, need, size};
 use super::float::{Float, with_float};
 use super::layout::{contiguous, integers_of, to_vec};
-use super::runs::{Place, Runs};
+use super::runs::{Place, RUN, Runs, run_of};
 use crate::call::{Call, Outputs};
 use crate::value;
 
@@ -345,29 +345,26 @@ fn scaled_runs<T: Float>(
         None => vec![T::ZERO],
     };
     let steps = runs.steps();
-    let out = build(
-        values.len(),
-        CHEAP,
-        #[inline(always)]
-        |range, out: &mut Vec<T>| {
-            runs.for_each(
-                range,
-                #[inline(always)]
-                |len, [i, j, k]| {
-                    let values = &values[i..i + len];
-                    match steps {
-                        [_, 0, 0] => {
-                            let (scale, offset) = (scales[j], offsets[k]);
-                            out.extend(values.iter().map(|&v| scale * (v - offset)));
-                        }
-                        [_, a, b] => out.extend(values.iter().enumerate().map(|(n, &v)| {
-                            scales[j + n * a as usize] * (v - offsets[k + n * b as usize])
-                        })),
-                    }
-                },
-            );
-        },
-    )?;
+    let out = fill(values.len(), CHEAP, &|start, out| {
+        let mut repeated = [[T::ZERO; RUN]; 2];
+        let mut to = 0;
+        runs.for_each(start..start + out.len(), |len, [i, j, k]| {
+            for from in (0..len).step_by(RUN) {
+                let range = from..len.min(from + RUN);
+                let out = &mut out[to..to + range.len()];
+                to += out.len();
+                let values = &values[i + from..];
+                let [first, second] = &mut repeated;
+                let scales = run_of(&scales, steps[1], j, range.clone(), first);
+                let offsets = run_of(&offsets, steps[2], k, range, second);
+                for (((out, &v), &scale), &offset) in
+                    out.iter_mut().zip(values).zip(scales).zip(offsets)
+                {
+                    *out = scale * (v - offset);
+                }
+            }
+        });
+    })?;
     tensor(out, data.dims())
 }
 

@@ -195,34 +195,46 @@ fn gathered(x: &Tensor, indices: &Indices, axis: i64, batch_dims: i64) -> Result
     let middle: usize = dims[batch..axis].iter().product();
     let per_batch: usize = indices.dims[batch..].iter().product();
     let unit: usize = dims[axis + 1..].iter().product();
-    with_element!(x, T => copy_units::<T, _>(x, &out_dims, unit, per_batch, |outer| {
-        let own = &resolved[outer / middle * per_batch..];
-        move |k: usize| outer * limit + own[k]
-    }))
+    let rows = Rows {
+        numbers: &resolved,
+        group: per_batch,
+        of: &|outer| (outer / middle * per_batch, outer * limit),
+        scale: 1,
+        step: 0,
+    };
+    copy_rows(x, &out_dims, unit, &rows)
 }
 
-/// A tensor of rows of `unit` elements, in groups of `group` rows; row `k` of
-/// group `g` is row `source(g)(k)` of `x`.
-fn copy_units<T: Element, F: Fn(usize) -> usize>(
-    x: &Tensor,
-    dims: &[usize],
-    unit: usize,
+/// Rows of a tensor, in groups of `group`. Row `k` of a group for which `of`
+/// gives `(first, base)` is row `base + numbers[first + k] * scale + k * step`.
+struct Rows<'a> {
+    numbers: &'a [usize],
     group: usize,
-    source: impl Fn(usize) -> F + Sync,
-) -> Result<Tensor> {
-    let count = elements("indices", dims)?;
-    let data = layout::elements::<T>(x)?;
-    let data = &*data;
-    let out = build(
-        count,
-        CHEAP,
-        #[inline(always)]
-        |range, out| {
+    of: &'a (dyn Fn(usize) -> (usize, usize) + Sync),
+    scale: usize,
+    step: usize,
+}
+
+/// A tensor of those rows of `x`, which have `unit` elements.
+fn copy_rows(x: &Tensor, dims: &[usize], unit: usize, rows: &Rows<'_>) -> Result<Tensor> {
+    fn run<T: Element>(
+        x: &Tensor,
+        dims: &[usize],
+        unit: usize,
+        rows: &Rows<'_>,
+    ) -> Result<Tensor> {
+        let count = elements("indices", dims)?;
+        let data = layout::elements::<T>(x)?;
+        let data = &*data;
+        let group = rows.group;
+        let out = build(count, CHEAP, |range, out| {
             let mut at = range.start;
             while at < range.end {
                 let row = at / unit;
                 let (g, first) = (row / group, row % group);
-                let of = source(g);
+                let (own, base) = (rows.of)(g);
+                let own = &rows.numbers[own..];
+                let of = |k: usize| base + own[k] * rows.scale + k * rows.step;
                 if unit == 1 {
                     let to = (first + range.end - at).min(group);
                     out.extend((first..to).map(|k| data[of(k)]));
@@ -240,9 +252,10 @@ fn copy_units<T: Element, F: Fn(usize) -> usize>(
                     at += to - from;
                 }
             }
-        },
-    )?;
-    tensor(out, dims)
+        })?;
+        tensor(out, dims)
+    }
+    with_element!(x, T => run::<T>(x, dims, unit, rows))
 }
 
 /// Shapes of operands that go together but for one axis.
@@ -267,17 +280,24 @@ fn gathered_along(x: &Tensor, indices: &Indices, axis: i64) -> Result<Tensor> {
     let resolved = indices.resolve(limit)?;
     let length = indices.dims[axis];
     let inner: usize = x.dims()[axis + 1..].iter().product();
-    if inner == 1 {
-        return with_element!(x, T => copy_units::<T, _>(x, &indices.dims, 1, length, |row| {
-            let own = &resolved[row * length..];
-            move |k: usize| row * limit + own[k]
-        }));
-    }
-    with_element!(x, T => copy_units::<T, _>(x, &indices.dims, 1, inner, |row| {
-        let own = &resolved[row * inner..];
-        let base = row / length * limit;
-        move |i: usize| (base + own[i]) * inner + i
-    }))
+    let rows = if inner > 1 {
+        Rows {
+            numbers: &resolved,
+            group: inner,
+            of: &|row| (row * inner, row / length * limit * inner),
+            scale: inner,
+            step: 1,
+        }
+    } else {
+        Rows {
+            numbers: &resolved,
+            group: length,
+            of: &|row| (row * length, row * limit),
+            scale: 1,
+            step: 0,
+        }
+    };
+    copy_rows(x, &indices.dims, 1, &rows)
 }
 
 /// The slices of `x` at the coordinates along the last dimension of `indices`.
@@ -302,10 +322,14 @@ fn gathered_nd(x: &Tensor, indices: &Indices, batch_dims: i64) -> Result<Tensor>
     let slab: usize = indexed.iter().product();
     let per_batch: usize = places[batch..].iter().product();
     let out_dims = [places, rest].concat();
-    with_element!(x, T => copy_units::<T, _>(x, &out_dims, unit, per_batch, |batch| {
-        let own = &rows[batch * per_batch..];
-        move |k: usize| batch * slab + own[k]
-    }))
+    let rows = Rows {
+        numbers: &rows,
+        group: per_batch,
+        of: &|batch| (batch * per_batch, batch * slab),
+        scale: 1,
+        step: 0,
+    };
+    copy_rows(x, &out_dims, unit, &rows)
 }
 
 fn same_type(data: &Tensor, updates: &Tensor, expected: &[usize]) -> Result<()> {

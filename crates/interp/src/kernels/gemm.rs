@@ -46,6 +46,10 @@ pub(crate) trait Factor: Float {
 
     /// The thread's buffer for packed panels; put back by swapping again.
     fn swap_buffer(buffer: &mut Vec<Self>);
+
+    /// Does the work with the vectors of this CPU, if models compute in this
+    /// type.
+    fn dispatch(work: impl pulp::WithSimd<Output = ()>);
 }
 
 impl Factor for f32 {
@@ -83,6 +87,10 @@ impl Factor for f32 {
         thread_local!(static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
         BUFFER.with_borrow_mut(|own| std::mem::swap(own, buffer));
     }
+
+    fn dispatch(work: impl pulp::WithSimd<Output = ()>) {
+        pulp::Arch::new().dispatch(work);
+    }
 }
 
 impl Factor for f64 {
@@ -99,6 +107,10 @@ impl Factor for f64 {
     fn swap_buffer(buffer: &mut Vec<f64>) {
         thread_local!(static BUFFER: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) });
         BUFFER.with_borrow_mut(|own| std::mem::swap(own, buffer));
+    }
+
+    fn dispatch(work: impl pulp::WithSimd<Output = ()>) {
+        work.with_simd(pulp::Scalar::new());
     }
 }
 
@@ -254,11 +266,10 @@ pub(crate) fn run<T: Factor, B: Panels<T>>(products: &mut [Product<'_, T, B>]) {
         let pieces = (work(product) / share).max(1);
         split(product, pieces, &mut tasks);
     }
-    let simd = pulp::Arch::new();
     let least = if wanted == 1 { usize::MAX } else { 1 };
     parallel::chunks(&mut tasks, 1, least, &|_, tasks| {
         for task in tasks {
-            simd.dispatch(task);
+            T::dispatch(task);
         }
     });
 }

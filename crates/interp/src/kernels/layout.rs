@@ -289,16 +289,12 @@ fn transpose<T: Element>(
         true => usize::MAX,
         false => 1,
     };
-    let mut tasks: Vec<(usize, usize, &mut [T])> = out
-        .chunks_mut(rows * pitch)
-        .enumerate()
-        .flat_map(|(prefix, block)| {
-            block
-                .chunks_mut(TILE * pitch)
-                .enumerate()
-                .map(move |(tile, part)| (prefix, tile * TILE, part))
-        })
-        .collect();
+    let mut tasks: Vec<(usize, usize, &mut [T])> = Vec::new();
+    for (prefix, block) in out.chunks_mut(rows * pitch).enumerate() {
+        for (tile, part) in block.chunks_mut(TILE * pitch).enumerate() {
+            tasks.push((prefix, tile * TILE, part));
+        }
+    }
     let task = |(prefix, row, part): &mut (usize, usize, &mut [T])| {
         let height = part.len() / pitch;
         let prefix = Odometer::at(&dims[..axis], *prefix).offset(strides);

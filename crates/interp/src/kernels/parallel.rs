@@ -84,6 +84,11 @@ pub(crate) fn blocks<'a, T: Element>(
     least: usize,
     start: &(dyn Fn() -> Fill<'a, T> + Sync),
 ) -> Result<Vec<T>> {
+    if count < BLOCK {
+        let mut out = vec![T::ZERO; count];
+        start()(0, &mut out);
+        return Ok(out);
+    }
     let whole = count / BLOCK;
     // The capacity covers the last, partial block too.
     let mut made: Vec<[T; BLOCK]> = reserve(count.div_ceil(BLOCK))?;
@@ -93,11 +98,9 @@ pub(crate) fn blocks<'a, T: Element>(
         block
     };
     let least = least.div_ceil(BLOCK).max(1);
-    let mut last = None;
     if whole <= least || threads() == 1 {
         let mut fill = start();
         made.extend((0..whole).map(|index| one(&mut fill, index)));
-        last = Some(fill);
     } else {
         (0..whole)
             .into_par_iter()
@@ -109,8 +112,7 @@ pub(crate) fn blocks<'a, T: Element>(
     let rest = count - out.len();
     if rest > 0 {
         let mut block = [T::ZERO; BLOCK];
-        let mut fill = last.unwrap_or_else(start);
-        fill(out.len(), &mut block[..rest]);
+        start()(out.len(), &mut block[..rest]);
         out.extend_from_slice(&block[..rest]);
     }
     Ok(out)

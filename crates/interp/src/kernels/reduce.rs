@@ -221,17 +221,7 @@ impl Plan {
     }
 
     /// One value per row of `length` elements; `inner` is 1.
-    fn rows<T: Element, O: Element>(&self, f: impl Fn(&[T]) -> O + Sync) -> Result<Tensor> {
-        self.each_row::<T, O>(&|row| {
-            T::wide(
-                #[inline(always)]
-                || f(row),
-            )
-        })
-    }
-
-    /// [`Plan::rows`], compiled once and not once for a function.
-    fn each_row<T: Element, O: Element>(&self, f: &(dyn Fn(&[T]) -> O + Sync)) -> Result<Tensor> {
+    fn rows<T: Element, O: Element>(&self, f: &(dyn Fn(&[T]) -> O + Sync)) -> Result<Tensor> {
         let data = layout::elements::<T>(&self.x)?;
         let mut out = layout::zeros::<O>(&[self.outer])?;
         let least = COSTLY.div_ceil(self.length.max(1));
@@ -262,14 +252,12 @@ impl Plan {
         let data = layout::elements::<T>(&self.x)?;
         let slab = self.length * self.inner;
         let mut out = layout::zeros::<T>(&[self.outer, self.inner])?;
-        let mut tiles: Vec<(usize, usize, &mut [T])> = out
-            .chunks_mut(self.inner)
-            .enumerate()
-            .flat_map(|(o, row)| {
-                let tiles = row.chunks_mut(TILE).enumerate();
-                tiles.map(move |(tile, out)| (o, tile * TILE, out))
-            })
-            .collect();
+        let mut tiles: Vec<(usize, usize, &mut [T])> = Vec::new();
+        for (o, row) in out.chunks_mut(self.inner).enumerate() {
+            for (tile, out) in row.chunks_mut(TILE).enumerate() {
+                tiles.push((o, tile * TILE, out));
+            }
+        }
         let least = COSTLY.div_ceil(self.length.max(1).saturating_mul(TILE));
         parallel::chunks(&mut tiles, 1, least, &|_, tiles| {
             for (o, from, out) in tiles {
@@ -342,16 +330,15 @@ fn row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T) -> T::Wide {
     sums.iter().fold(total, |total, &x| total.with(x)).widened()
 }
 
-/// Like [`row_sum`], for rows long enough to share among threads.
-#[inline(always)]
-fn long_row_sum<T: Reduce>(row: &[T], g: impl Fn(T) -> T + Sync) -> T::Wide {
+/// The sum over a row by `sum`, which several threads share if it is long.
+fn long_row_sum<T: Reduce>(row: &[T], sum: &(dyn Fn(&[T]) -> T::Wide + Sync)) -> T::Wide {
     if row.len() < 2 * COSTLY {
-        return row_sum(row, g);
+        return sum(row);
     }
     let mut parts = vec![T::EMPTY; row.len().div_ceil(COSTLY)];
     parallel::chunks(&mut parts, 1, 1, &|index, part| {
-        let row = row.chunks(COSTLY).nth(index).unwrap_or(&[]);
-        part.fill(T::wide(|| row_sum(row, &g)));
+        let end = row.len().min((index + 1) * COSTLY);
+        part.fill(sum(&row[index * COSTLY..end]));
     });
     parts.into_iter().fold(T::EMPTY, T::plus)
 }
@@ -379,13 +366,26 @@ fn row_extreme<T: Reduce>(row: &[T], better: impl Fn(T, T) -> bool) -> T {
     lanes.into_iter().fold(first, keep)
 }
 
+fn wide_extreme<T: Reduce>(row: &[T], better: impl Fn(T, T) -> bool) -> T {
+    T::wide(
+        #[inline(always)]
+        || row_extreme(row, better),
+    )
+}
+
 fn sums<T: Reduce>(
     plan: &Plan,
     g: impl Fn(T) -> T + Sync + Copy,
     finish: &(dyn Fn(T::Wide) -> T + Sync),
 ) -> Result<Tensor> {
     if plan.inner == 1 {
-        return plan.rows::<T, T>(|row| finish(long_row_sum(row, g)));
+        let sum = |row: &[T]| {
+            T::wide(
+                #[inline(always)]
+                || row_sum(row, g),
+            )
+        };
+        return plan.rows::<T, T>(&|row| finish(long_row_sum(row, &sum)));
     }
     plan.columns::<T>(
         #[inline(always)]
@@ -433,10 +433,7 @@ fn sums_of_squares<T: Reduce>(
 
 fn extremes<T: Reduce>(plan: &Plan, better: impl Fn(T, T) -> bool + Sync + Copy) -> Result<Tensor> {
     if plan.inner == 1 {
-        return plan.rows::<T, T>(
-            #[inline(always)]
-            |row| row_extreme(row, better),
-        );
+        return plan.rows::<T, T>(&|row| wide_extreme(row, better));
     }
     plan.columns::<T>(
         #[inline(always)]
@@ -508,14 +505,14 @@ fn reduce_of<T: Reduce>(
         }
         Reduction::Max => extremes::<T>(&plan, |a, b| a > b),
         Reduction::Min => extremes::<T>(&plan, |a, b| a < b),
-        Reduction::Prod => plan.rows::<T, T>(|row| {
+        Reduction::Prod => plan.rows::<T, T>(&|row| {
             T::narrow(row.iter().fold(T::UNIT, |all, &x| T::times(all, x.widened())))
         }),
-        Reduction::LogSumExp => plan.rows::<T, T>(|row| {
+        Reduction::LogSumExp => plan.rows::<T, T>(&|row| {
             if row.is_empty() {
                 return T::from_float(f64::NEG_INFINITY);
             }
-            let top = row_extreme(row, |a, b| a > b).to_f64();
+            let top = wide_extreme(row, |a, b| a > b).to_f64();
             // An infinite shift would make NaN of infinities.
             let shift = if top.is_finite() { top } else { 0.0 };
             let sum: f64 = row.iter().map(|x| (x.to_f64() - shift).exp()).sum();
@@ -544,18 +541,15 @@ pub(crate) fn arg_reduce(
         return tensor(Vec::<i32>::new(), &plan.dims);
     }
     fn run<T: Reduce>(plan: &Plan, better: impl Fn(T, T) -> bool + Sync) -> Result<Tensor> {
-        plan.rows::<T, i32>(
-            #[inline(always)]
-            |row| {
-                let best = row_extreme(row, &better);
-                let found = if best.is_nan() {
-                    row.iter().position(|x| x.is_nan())
-                } else {
-                    row.iter().position(|&x| x == best)
-                };
-                found.unwrap_or(0) as i32
-            },
-        )
+        plan.rows::<T, i32>(&|row| {
+            let best = wide_extreme(row, &better);
+            let found = if best.is_nan() {
+                row.iter().position(|x| x.is_nan())
+            } else {
+                row.iter().position(|&x| x == best)
+            };
+            found.unwrap_or(0) as i32
+        })
     }
     fn either<T: Reduce>(plan: &Plan, largest: bool) -> Result<Tensor> {
         if largest {

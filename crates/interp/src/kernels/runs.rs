@@ -90,8 +90,12 @@ impl<const N: usize> Runs<N> {
 
     /// Calls `f(length, positions)` for every run that makes up the output
     /// elements `range`, in order.
-    #[inline(always)]
     pub(crate) fn for_each(&self, range: Range<usize>, mut f: impl FnMut(usize, [usize; N])) {
+        self.walk(range, &mut f);
+    }
+
+    /// [`Runs::for_each`], compiled once and not once for a function.
+    fn walk(&self, range: Range<usize>, f: &mut dyn FnMut(usize, [usize; N])) {
         if range.is_empty() {
             return;
         }
@@ -143,8 +147,34 @@ impl<const N: usize> Runs<N> {
     }
 }
 
+/// Elements that [`run_of`] gives at a time.
+pub(crate) const RUN: usize = 1024;
+
+/// At most [`RUN`] elements of an operand inside of a run that starts at `at`,
+/// as a slice: of the operand itself where its step is 1, else of `copied`. So
+/// a kernel needs one loop only.
+pub(crate) fn run_of<'a, T: Copy>(
+    operand: &'a [T],
+    step: isize,
+    at: usize,
+    range: Range<usize>,
+    copied: &'a mut [T; RUN],
+) -> &'a [T] {
+    if step == 1 {
+        return &operand[at + range.start..at + range.end];
+    }
+    let copied = &mut copied[..range.len()];
+    if step == 0 {
+        copied.fill(operand[at]);
+    } else {
+        for (y, k) in copied.iter_mut().zip(range) {
+            *y = operand[(at as isize + k as isize * step) as usize];
+        }
+    }
+    copied
+}
+
 /// Appends the elements `range` of a strided view of `storage`.
-#[inline(always)]
 pub(crate) fn append_strided<T: Copy>(
     runs: &Runs<1>,
     storage: &[T],
@@ -184,12 +214,9 @@ pub(crate) fn copy(x: &Tensor, dims: &[usize], place: &Place) -> Result<Tensor> 
         let storage = &*view;
         inside(dims, place, storage.len())?;
         let runs = Runs::new(dims, [place]);
-        let data = build(
-            elements("x", dims)?,
-            CHEAP,
-            #[inline(always)]
-            |range, out| append_strided(&runs, storage, range, out),
-        )?;
+        let data = build(elements("x", dims)?, CHEAP, |range, out| {
+            append_strided(&runs, storage, range, out)
+        })?;
         tensor(data, dims)
     }
     with_element!(x, T => run::<T>(x, dims, place))

@@ -2,10 +2,10 @@
 
 use candle_core::{DType, Tensor};
 
-use super::build::{CHEAP, Element, build, tensor, with_element};
+use super::build::{CHEAP, Element, fill, tensor, with_element};
 use super::check::{Result, bad, broadcast, elements};
 use super::layout::{View, walkable};
-use super::runs::{Place, Runs};
+use super::runs::{Place, RUN, Runs, run_of};
 use crate::call::{Call, Outputs};
 
 pub(crate) fn select(call: &Call<'_>) -> Outputs {
@@ -55,63 +55,29 @@ fn selected_of<T: Element>(
     let (x, y) = (View::<T>::new(&a)?, View::<T>::new(&b)?);
     let c = View::<u8>::new(&cond)?;
     let (c, x, y) = (&*c, &*x, &*y);
-    let data = build(
-        elements("cond", dims)?,
-        CHEAP,
-        #[inline(always)]
-        |range, out: &mut Vec<T>| {
-            runs.for_each(
-                range,
-                #[inline(always)]
-                |len, [i, j, k]| match steps {
+    let data = fill(elements("cond", dims)?, CHEAP, &|start, out| {
+        let mut repeated = [[T::ZERO; RUN]; 2];
+        let mut to = 0;
+        runs.for_each(start..start + out.len(), |len, [i, j, k]| {
+            for from in (0..len).step_by(RUN) {
+                let range = from..len.min(from + RUN);
+                let out = &mut out[to..to + range.len()];
+                to += out.len();
+                let [first, second] = &mut repeated;
+                let x = run_of(x, steps[1], j, range.clone(), first);
+                let y = run_of(y, steps[2], k, range.clone(), second);
+                if steps[0] == 0 {
                     // One condition for the run: it is a run of `a` or `b`.
-                    [0, one, other] => {
-                        let (from, at, step) = if c[i] != 0 {
-                            (x, j, one)
-                        } else {
-                            (y, k, other)
-                        };
-                        if step == 0 {
-                            out.resize(out.len() + len, from[at]);
-                        } else {
-                            out.extend_from_slice(&from[at..at + len]);
-                        }
-                    }
-                    [_, 1, 1] => out.extend(
-                        c[i..i + len]
-                            .iter()
-                            .zip(&x[j..j + len])
-                            .zip(&y[k..k + len])
-                            .map(|((&c, &a), &b)| if c != 0 { a } else { b }),
-                    ),
-                    [_, 1, _] => {
-                        let b = y[k];
-                        out.extend(
-                            c[i..i + len]
-                                .iter()
-                                .zip(&x[j..j + len])
-                                .map(|(&c, &a)| if c != 0 { a } else { b }),
-                        );
-                    }
-                    [_, _, 1] => {
-                        let a = x[j];
-                        out.extend(
-                            c[i..i + len]
-                                .iter()
-                                .zip(&y[k..k + len])
-                                .map(|(&c, &b)| if c != 0 { a } else { b }),
-                        );
-                    }
-                    _ => {
-                        let (a, b) = (x[j], y[k]);
-                        out.extend(
-                            c[i..i + len].iter().map(|&c| if c != 0 { a } else { b }),
-                        );
-                    }
-                },
-            );
-        },
-    )?;
+                    out.copy_from_slice(if c[i] != 0 { x } else { y });
+                    continue;
+                }
+                let c = &c[i + from..];
+                for (((out, &c), &x), &y) in out.iter_mut().zip(c).zip(x).zip(y) {
+                    *out = if c != 0 { x } else { y };
+                }
+            }
+        });
+    })?;
     tensor(data, dims)
 }
 

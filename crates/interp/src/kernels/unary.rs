@@ -7,7 +7,7 @@
 use candle_core::{DType, Tensor};
 
 use super::binary::zip;
-use super::build::{CHEAP, COSTLY, Element, build, tensor};
+use super::build::{CHEAP, COSTLY, Element, fill, tensor};
 use super::check::{Result, bad, need};
 use super::float::{Float, with_float};
 use super::layout::{View, contiguous, walkable};
@@ -169,37 +169,42 @@ pub(crate) fn map<A: Element, B: Element>(
     grain: usize,
     f: impl Fn(A) -> B + Sync,
 ) -> Result<Tensor> {
-    map_runs(x, grain, &|run: &[A], out: &mut Vec<B>| {
+    map_slices(x, grain, &|x: &[A], out: &mut [B]| {
         A::wide(
             #[inline(always)]
-            || out.extend(run.iter().map(|&x| f(x))),
+            || {
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = f(x);
+                }
+            },
         );
     })
 }
 
-/// [`map`] by runs: `f` appends the results for a slice. So only the loops over
-/// slices are compiled for each function.
-fn map_runs<A: Element, B: Element>(
+/// [`map`] by slices of one length. So only the loop over them is compiled for
+/// each function.
+fn map_slices<A: Element, B: Element>(
     x: &Tensor,
     grain: usize,
-    f: &(dyn Fn(&[A], &mut Vec<B>) + Sync),
+    f: &(dyn Fn(&[A], &mut [B]) + Sync),
 ) -> Result<Tensor> {
     let x = walkable(x)?;
     let dims = x.dims();
     let runs = Runs::new(dims, [&Place::broadcast(&x, dims)]);
     let [step] = runs.steps();
     let view = View::<A>::new(&x)?;
-    let storage = &*view;
-    let data = build(x.elem_count(), grain, |range, out| {
-        runs.for_each(range, |len, [i]| {
+    let source = &*view;
+    let data = fill(x.elem_count(), grain, &|start, out| {
+        let mut to = 0;
+        runs.for_each(start..start + out.len(), |len, [i]| {
+            let out = &mut out[to..to + len];
+            to += len;
             if step == 1 {
-                f(&storage[i..i + len], out);
-            } else {
+                f(&source[i..i + len], out);
+            } else if let [first, rest @ ..] = out {
                 // One value, repeated.
-                f(&storage[i..=i], out);
-                if let Some(&value) = out.last() {
-                    out.resize(out.len() + len - 1, value);
-                }
+                f(&source[i..=i], std::slice::from_mut(first));
+                rest.fill(*first);
             }
         });
     })?;
