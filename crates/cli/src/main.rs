@@ -7,6 +7,7 @@
 mod commands;
 mod error;
 mod model;
+mod preflight;
 mod progress;
 mod report;
 mod steps;

@@ -234,6 +234,12 @@ impl Lane {
         self.env[id.index()].as_ref()
     }
 
+    /// The outputs of an operation, as far as they are live.
+    pub(crate) fn outputs(&self, frame: &Frame<'_>, op: OpId) -> Vec<Value> {
+        let outputs = frame.program.ops[op].outputs.iter();
+        outputs.filter_map(|&id| self.get(id).cloned()).collect()
+    }
+
     /// The value of an output of the function. A constant may be one.
     pub(crate) fn output(&mut self, frame: &Frame<'_>, id: ValueId) -> Result<Value, Error> {
         if self.get(id).is_none()

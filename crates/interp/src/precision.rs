@@ -89,7 +89,7 @@ impl Precision {
     }
 
     /// The narrow float type that values of `dtype` are rounded to.
-    fn rounding(self, dtype: DataType) -> Option<DType> {
+    pub fn rounding(self, dtype: DataType) -> Option<DType> {
         match (self, dtype) {
             (Precision::Native, DataType::Float16) => Some(DType::F16),
             (Precision::Native, DataType::BFloat16) => Some(DType::BF16),

@@ -129,6 +129,23 @@ impl<'m> Session<'m> {
             .try_for_each(|id| lane.load_constant(frame, id))
     }
 
+    /// Calls `visit` with every constant operation of the function and its
+    /// values, decompressed, one after the other.
+    ///
+    /// # Errors
+    /// A constant cannot be read.
+    pub fn visit_constants(&mut self, visit: &mut dyn FnMut(OpId, &[Value])) -> Result<(), Error> {
+        let (frame, lane) = (&self.frame, &mut self.lane);
+        for id in frame.program.walk(frame.body) {
+            if frame.plan.is_constant(id) {
+                lane.load_constant(frame, id)?;
+                visit(id, &lane.outputs(frame, id));
+                lane.clear(frame);
+            }
+        }
+        Ok(())
+    }
+
     /// Runs one step. `inputs` holds every input of the function that is not a
     /// state, held as [`Precision::storage`] says for any mode.
     ///

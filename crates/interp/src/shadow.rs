@@ -1,13 +1,14 @@
 //! The same step in another precision, operation by operation.
 
+use candle_core::{DType, Device};
 use milwright_ir::{OpId, ValueId};
 
 use crate::control;
-use crate::error::Error;
+use crate::error::{Error, KernelError};
 use crate::frame::Frame;
 use crate::lane::{Lane, Scope, Values};
 use crate::precision::Precision;
-use crate::value::Value;
+use crate::value::{Tensor, Value};
 
 /// A second evaluation beside a [`Session`](crate::Session), in another
 /// precision. It executes each operation right after the session, on its own
@@ -61,13 +62,13 @@ impl Moment<'_> {
 
     /// Its outputs.
     pub fn outputs(&self) -> Vec<Value> {
-        outputs(self.frame, self.lane, self.op)
+        self.lane.outputs(self.frame, self.op)
     }
 
     /// Its outputs in the shadow; `None` without one, or when it has failed.
     pub fn shadow(&self) -> Option<Vec<Value>> {
         let shadow = self.shadow.filter(|s| s.failure.is_none())?;
-        Some(outputs(self.frame, &shadow.lane, self.op))
+        Some(shadow.lane.outputs(self.frame, self.op))
     }
 
     /// Whether the shadow would have taken another branch, or made another
@@ -78,8 +79,10 @@ impl Moment<'_> {
 
     /// What the operation gives in another precision when its operands are the
     /// session's own values, held and rounded in that precision: without the
-    /// errors that a shadow inherits from the operations before. `None` for
-    /// control flow and states, which compute nothing.
+    /// errors that a shadow inherits from the operations before. An element
+    /// that is too large to be rounded stays as it is, so that an overflow
+    /// shows where it arises and nowhere else. `None` for control flow and
+    /// states, which compute nothing.
     ///
     /// # Errors
     /// The operation fails in that precision.
@@ -109,18 +112,11 @@ impl Moment<'_> {
     }
 
     fn operand(&self, id: ValueId, precision: Precision) -> Option<Result<Value, Error>> {
-        // A constant is the same with and without the operations before it.
-        if self.frame.is_constant_value(id)
-            && let Some(shadow) = self.shadow.filter(|s| s.lane.precision == precision)
-            && let Some(value) = shadow.lane.get(id)
-        {
-            return Some(Ok(value.clone()));
-        }
-        let held = |value: &Value| -> Result<Value, crate::KernelError> {
+        let held = |value: &Value| -> Result<Value, KernelError> {
             Ok(match value {
-                Value::Tensor(t) => Value::Tensor(precision.hold(t.clone())?),
+                Value::Tensor(t) => Value::Tensor(held_in_range(precision, t)?),
                 Value::List(items) => {
-                    let items = items.iter().map(|t| precision.hold(t.clone()));
+                    let items = items.iter().map(|t| held_in_range(precision, t));
                     Value::List(items.collect::<Result<_, _>>()?)
                 }
                 other => other.clone(),
@@ -131,7 +127,33 @@ impl Moment<'_> {
     }
 }
 
-fn outputs(frame: &Frame<'_>, lane: &Lane, op: OpId) -> Vec<Value> {
-    let outputs = frame.program.ops[op].outputs.iter();
-    outputs.filter_map(|&id| lane.get(id).cloned()).collect()
+/// The tensor as `precision` holds it, but elements that would become infinite
+/// stay.
+fn held_in_range(precision: Precision, tensor: &Tensor) -> Result<Tensor, KernelError> {
+    let rounded = precision.hold(tensor.clone())?;
+    if precision.rounding(tensor.dtype).is_none() {
+        return Ok(rounded);
+    }
+    let own: Vec<f32> = elements(tensor)?;
+    let mut kept: Vec<f32> = elements(&rounded)?;
+    let mut overflows = false;
+    for (kept, own) in kept.iter_mut().zip(own) {
+        if kept.is_infinite() && own.is_finite() {
+            *kept = own;
+            overflows = true;
+        }
+    }
+    if !overflows {
+        return Ok(rounded);
+    }
+    let data = candle_core::Tensor::from_vec(kept, tensor.dims(), &Device::Cpu)?;
+    Ok(Tensor {
+        dtype: tensor.dtype,
+        data: data.to_dtype(precision.float())?,
+    })
+}
+
+fn elements(tensor: &Tensor) -> Result<Vec<f32>, KernelError> {
+    let flat = tensor.data.to_dtype(DType::F32)?.flatten_all()?;
+    Ok(flat.to_vec1()?)
 }

@@ -2,7 +2,8 @@
 //!
 //! A [`Runner`] executes one side step after step; a [`Comparison`] collects
 //! the differences of its outputs to another runner's or to expected arrays;
-//! [`report::Report`] is what a person or a script gets. [`npz`] reads and
+//! [`report::Report`] is what a person or a script gets. [`preflight`] compares a
+//! program in fp16 with itself in fp32. [`npz`] reads and
 //! writes the arrays, [`inputs`] checks them against what a function takes or
 //! makes them from a seed.
 
@@ -16,6 +17,7 @@ pub mod inputs;
 pub mod metrics;
 pub mod npy;
 pub mod npz;
+pub mod preflight;
 mod random;
 pub mod report;
 mod side;

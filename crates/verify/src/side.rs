@@ -1,6 +1,6 @@
 //! A model made ready to be compared.
 
-use milwright_interp::{Options, Session, Tensor, Value};
+use milwright_interp::{Moment, NamedValues, Options, Precision, Session, Shadow, Tensor, Value};
 use milwright_ir::features::Signature;
 use milwright_ir::{BlobSource, DataType, Function, OpId, Program};
 
@@ -131,9 +131,48 @@ impl<'m> Runner<'m> {
     ///
     /// # Errors
     /// [`Error::Run`] when an operation fails.
-    pub fn forward(&mut self, feed: &Feed) -> Result<Vec<(String, Value)>, Error> {
+    pub fn forward(&mut self, feed: &Feed) -> Result<NamedValues, Error> {
         let values = self.session.run(feed);
         values.map_err(|source| self.failed(source))
+    }
+
+    /// In which precision it runs.
+    pub fn precision(&self) -> Precision {
+        self.session.precision()
+    }
+
+    /// A second evaluation to run beside this one.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when a state cannot be made.
+    pub fn shadow(&self, precision: Precision) -> Result<Shadow, Error> {
+        let shadow = self.session.shadow(precision);
+        shadow.map_err(|source| self.failed(source))
+    }
+
+    /// Runs one step with a shadow of this runner, and calls `watcher` after
+    /// each operation.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when an operation fails; not when it fails in the shadow
+    /// only.
+    pub fn step_shadowed(
+        &mut self,
+        feed: &Feed,
+        shadow: &mut Shadow,
+        watcher: &mut dyn FnMut(&Moment<'_>),
+    ) -> Result<(NamedValues, Option<NamedValues>), Error> {
+        let values = self.session.run_shadowed(feed, shadow, watcher);
+        values.map_err(|source| self.failed(source))
+    }
+
+    /// Calls `visit` with every constant operation and its values.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when a constant cannot be read.
+    pub fn visit_constants(&mut self, visit: &mut dyn FnMut(OpId, &[Value])) -> Result<(), Error> {
+        let visited = self.session.visit_constants(visit);
+        visited.map_err(|source| self.failed(source))
     }
 
     /// The states as they are now.
@@ -170,7 +209,7 @@ pub struct Output {
     /// Element type that the program declares.
     pub dtype: DataType,
     /// The values, as computed: floats are `float32` whatever is declared,
-    /// `float64` in [`Precision::Fp64`](milwright_interp::Precision::Fp64).
+    /// `float64` in [`Precision::Fp64`].
     pub array: Array,
 }
 

@@ -1,13 +1,14 @@
-//! `milwright verify`: a model against another, or against expected values.
+//! `milwright verify`: a model against another, against expected values, or
+//! against itself in fp16.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use milwright_interp::Options as RunOptions;
+use milwright_interp::{Options as RunOptions, Precision};
 use milwright_verify::inputs::Feed;
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::{Report, SCHEMA};
-use milwright_verify::{Comparison, NamedArrays, Runner, check_expected, npz, per_op};
+use milwright_verify::{Comparison, NamedArrays, Runner, check_expected, npz, per_op, preflight};
 
 use crate::Outcome;
 use crate::model::Opened;
@@ -18,7 +19,7 @@ use crate::terminal::Terminal;
 use crate::weights;
 
 /// Run a model and compare its outputs with another model's or with expected
-/// values.
+/// values; or, with --preflight, see what it loses in fp16.
 ///
 /// Exit status 1 when an output differs by more than the tolerance. NaN equals
 /// NaN; a NaN or infinity on one side only is always a difference.
@@ -29,8 +30,21 @@ pub(crate) struct Options {
 
     /// A model, or .npz files with expected outputs: one for each step, in
     /// order.
-    #[arg(long, value_name = "MODEL|FILE.npz", required = true)]
+    #[arg(
+        long,
+        value_name = "MODEL|FILE.npz",
+        required_unless_present = "preflight",
+        conflicts_with = "preflight"
+    )]
     against: Vec<PathBuf>,
+
+    /// Run the model in fp16 beside fp32, operation by operation: values that
+    /// overflow, become NaN or fall below the smallest normal number, constants
+    /// that fp16 cannot hold, and the operations that add most error. An fp32
+    /// model is run as if it were converted. Exit status 1 when something
+    /// overflows or becomes NaN.
+    #[arg(long, conflicts_with_all = ["per_op", "atol", "rtol"])]
+    preflight: bool,
 
     #[command(flatten)]
     inputs: InputOptions,
@@ -42,9 +56,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     function: Option<String>,
 
-    /// How results are rounded, on both sides.
-    #[arg(long, value_enum, default_value_t)]
-    precision: PrecisionOption,
+    /// How numbers are held and rounded, on both sides [default: fp32]. With
+    /// --preflight, what is compared with fp32 [default: native if the program
+    /// has fp16 results, else half].
+    #[arg(long, value_enum, hide_default_value = true)]
+    precision: Option<PrecisionOption>,
 
     /// Against a model: compare every value that both programs name, and show
     /// the first operation whose output departs.
@@ -87,6 +103,10 @@ fn tolerance(text: &str) -> Result<f64, String> {
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
     let opened = Opened::open(&options.model)?;
     let function = opened.function(options.function.as_deref())?.name.clone();
+    if options.preflight {
+        return run_preflight(&opened, &function, &options, out);
+    }
+    let precision = options.precision.unwrap_or_default();
     let reference = Reference::read(&options.against)?;
     if options.per_op && matches!(reference, Reference::Files(_)) {
         bail!("--per-op compares two models; name a model after --against");
@@ -99,13 +119,15 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
                 function: &function,
                 // The reference may name its function differently, if that is
                 // its only one.
-                reference_function: reference.function(Some(&function)).or_else(|e| {
-                    match (&options.function, reference.function(None)) {
+                reference_function: reference
+                    .function(Some(&function))
+                    .or_else(|e| match (&options.function, reference.function(None)) {
                         (None, Ok(f)) => Ok(f),
                         _ => Err(e),
-                    }
-                })?.name.as_str(),
-                precision: options.precision,
+                    })?
+                    .name
+                    .as_str(),
+                precision,
                 tolerance: options.tolerance.get(),
             };
             comparison.run(&options.inputs, options.per_op)?
@@ -113,7 +135,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         Reference::Files(files) => {
             let mut runner = Runner::new(
                 opened.subject(&function)?,
-                run_options(&opened, options.precision, options.inputs.inputs.len()),
+                run_options(&opened, precision, options.inputs.inputs.len()),
             )?;
             let steps = options.inputs.load(&runner)?;
             against_files(&mut runner, &steps, files, &options)?
@@ -131,6 +153,44 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     })
 }
 
+fn run_preflight(
+    opened: &Opened,
+    function: &str,
+    options: &Options,
+    out: &mut Terminal,
+) -> anyhow::Result<Outcome> {
+    let precision = match options.precision.map(Precision::from) {
+        Some(Precision::Fp32 | Precision::Fp64) => {
+            bail!("--preflight looks at fp16: --precision takes half or native with it")
+        }
+        Some(precision) => precision,
+        None => preflight::precision_for(opened.model.program(), opened.function(Some(function))?),
+    };
+    let run_options = run_options(opened, PrecisionOption::Fp32, options.inputs.count());
+    let mut runner = Runner::new(opened.subject(function)?, run_options)?;
+    let steps = options.inputs.load(&runner)?;
+    let feeds: Vec<Feed> = steps
+        .steps
+        .iter()
+        .map(|s| s.feed(&runner))
+        .collect::<Result<_, _>>()?;
+    let progress = Progress::new("running in fp32 and fp16", feeds.len());
+    let report = preflight::preflight(&mut runner, &feeds, precision, steps.seed, &mut || {
+        progress.step();
+    })?;
+    drop(progress);
+    if options.json {
+        out.json(&report)?;
+    } else {
+        crate::preflight::show(&report, out)?;
+    }
+    Ok(if report.ok {
+        Outcome::Clean
+    } else {
+        Outcome::Findings
+    })
+}
+
 enum Reference {
     Model(Box<Opened>),
     Files(Vec<(String, NamedArrays)>),
@@ -138,9 +198,7 @@ enum Reference {
 
 impl Reference {
     fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
-        let is_arrays = |p: &Path| {
-            p.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))
-        };
+        let is_arrays = |p: &Path| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"));
         match paths {
             [one] if !is_arrays(one) => Ok(Reference::Model(Box::new(Opened::open(one)?))),
             all if all.iter().all(|p| is_arrays(p)) => {
@@ -211,7 +269,7 @@ fn against_files(
         model: runner.subject().name.to_owned(),
         against: files.iter().map(|(origin, _)| origin.clone()).collect(),
         function,
-        precision: options.precision.name(),
+        precision: options.precision.unwrap_or_default().name(),
         steps: feeds.len(),
         seed: None,
         tolerance,
@@ -234,10 +292,12 @@ pub(crate) struct Models<'a> {
 impl Models<'_> {
     /// Runs both on the same inputs. Random ones fit the reference.
     pub(crate) fn run(&self, inputs: &InputOptions, by_op: bool) -> anyhow::Result<Report> {
-        let several = inputs.inputs.len().max(if by_op { 2 } else { inputs.count() });
+        let several = inputs
+            .inputs
+            .len()
+            .max(if by_op { 2 } else { inputs.count() });
         let options = run_options(self.reference, self.precision, several);
-        let mut reference =
-            Runner::new(self.reference.subject(self.reference_function)?, options)?;
+        let mut reference = Runner::new(self.reference.subject(self.reference_function)?, options)?;
         let steps = inputs.load(&reference)?;
         let mut model = Runner::new(self.model.subject(self.function)?, options)?;
         let feeds: Vec<(Feed, Feed)> = steps
