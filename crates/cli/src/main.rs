@@ -6,7 +6,6 @@
 
 mod commands;
 mod error;
-mod model;
 mod preflight;
 mod progress;
 mod report;

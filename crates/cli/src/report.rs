@@ -1,7 +1,7 @@
 //! A comparison for people.
 
-use milwright_verify::metrics::Element;
-use milwright_verify::report::{Figures, OutputReport, Report};
+use milwright_verify::metrics::{Element, Metrics};
+use milwright_verify::report::{OutputReport, Report};
 
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -87,7 +87,7 @@ fn row(o: &OutputReport) -> Vec<String> {
     row
 }
 
-fn figures(f: &Figures) -> [String; 8] {
+fn figures(f: &Metrics) -> [String; 8] {
     [
         number(f.max_abs),
         number(f.max_rel),

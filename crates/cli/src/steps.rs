@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use milwright_interp::Precision;
-use milwright_verify::inputs::{self, Feed, Ranges};
+use milwright_verify::inputs::{Feed, Ranges};
 use milwright_verify::{NamedArrays, Runner, npz};
 
 /// Where the inputs come from.
@@ -114,7 +114,7 @@ impl InputOptions {
                 .add(text)
                 .map_err(|problem| anyhow::anyhow!("--range: {problem}"))?;
         }
-        ranges.check(runner.inputs(), &runner.function().name)?;
+        ranges.check(runner.inputs(), runner.function())?;
         let single = self.single()?;
         let given = !self.inputs.is_empty() || !single.is_empty();
         let seed = match self.seed {
@@ -149,16 +149,7 @@ impl InputOptions {
                 origins.insert(0, path.display().to_string());
             }
             if let Some(seed) = seed {
-                let subject = runner.subject();
-                let random = inputs::random(
-                    subject.program,
-                    subject.blobs,
-                    runner.function(),
-                    runner.inputs(),
-                    &ranges,
-                    seed,
-                    number,
-                )?;
+                let random = runner.random(&ranges, seed, number)?;
                 let mut used = false;
                 for (name, array) in random.iter() {
                     used |= arrays.insert(name, array.clone());

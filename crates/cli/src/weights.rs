@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use milwright_ir::{ConstData, Constant, DataType, OpId, Program};
+use milwright_verify::Executable;
 use serde::Serialize;
 
 /// Constants with fewer elements are parameters (strides, axes), not weights,
@@ -16,8 +17,9 @@ const MIN_IMMEDIATE: u64 = 10;
 const KEEP_BELOW: u64 = 2 << 30;
 
 /// Whether a session may keep all weights in memory between steps.
-pub(crate) fn fit_in_memory(program: &Program) -> bool {
-    of(program, 0).bytes <= KEEP_BELOW
+pub(crate) fn fit_in_memory(model: &Executable) -> bool {
+    let bytes = model.programs().map(|program| of(program, 0).bytes);
+    bytes.fold(0u64, u64::saturating_add) <= KEEP_BELOW
 }
 
 /// The weights of a program.

@@ -37,7 +37,7 @@ pub enum Error {
         detail: String,
     },
     /// The model has no ML Program.
-    #[error("this model is a {kind}, not an ML Program; nothing in it can be edited or executed")]
+    #[error("this model is a {kind}, not an ML Program; this version cannot look into it")]
     NotAProgram {
         /// Kind of the model.
         kind: String,

@@ -9,8 +9,9 @@ use crate::array::{Array, Kind, NamedArrays};
 use crate::error::Error;
 use crate::inputs::Feed;
 use crate::metrics::{Accumulator, Tolerance};
+use crate::output::{Output, to_array};
 use crate::report::{Departure, OutputReport, PerOp};
-use crate::side::{Output, Runner, to_array};
+use crate::stage::Stage;
 
 /// One output in the making.
 struct Column {
@@ -163,7 +164,7 @@ impl Column {
             dtype: self.dtype,
             ref_dtype: self.ref_dtype,
             shape: self.shape,
-            metrics: self.compared.then(|| metrics.into()),
+            metrics: self.compared.then_some(metrics),
         }
     }
 }
@@ -214,8 +215,8 @@ const WINDOW: usize = 1 << 30;
 /// # Errors
 /// A model cannot run.
 pub fn per_op(
-    model: &mut Runner<'_>,
-    reference: &mut Runner<'_>,
+    model: &mut Stage<'_>,
+    reference: &mut Stage<'_>,
     steps: &[(Feed, Feed)],
     tolerance: Tolerance,
 ) -> Result<PerOp, Error> {
@@ -260,7 +261,7 @@ pub fn per_op(
 }
 
 /// Every value that an operation of the function gives, by name.
-fn value_names(runner: &Runner<'_>) -> HashMap<String, OpId> {
+fn value_names(runner: &Stage<'_>) -> HashMap<String, OpId> {
     let program = runner.subject().program;
     let body = runner.function().body();
     body.iter()
@@ -280,7 +281,7 @@ struct Window {
 /// Runs a step and keeps the values from number `start` on, until they fill a
 /// window. A value inside a loop is kept as it was in the first round.
 fn record(
-    runner: &mut Runner<'_>,
+    runner: &mut Stage<'_>,
     feed: &Feed,
     wanted: &HashMap<String, OpId>,
     start: usize,
@@ -322,7 +323,7 @@ struct Checked {
 }
 
 fn check(
-    runner: &mut Runner<'_>,
+    runner: &mut Stage<'_>,
     feed: &Feed,
     reference: &HashMap<String, Tensor>,
     step: usize,

@@ -90,6 +90,39 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
+    /// A model cannot be opened or decoded.
+    #[error(transparent)]
+    Open(#[from] milwright_ir::Error),
+    /// A pipeline has a stage that is no ML Program.
+    #[error(
+        "{model}: {stage} is a {kind}, which this version cannot execute; it runs pipelines of ML Programs"
+    )]
+    Stage {
+        /// The model, as the user named it.
+        model: String,
+        /// Number and name of the stage.
+        stage: String,
+        /// What it is.
+        kind: String,
+    },
+    /// The stages of a pipeline do not go together.
+    #[error("{model}: {problem}")]
+    Wiring {
+        /// The model, as the user named it.
+        model: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Something that looks into one program was asked of a pipeline.
+    #[error("{what} looks into one program, and {model} is a pipeline of {stages}")]
+    Single {
+        /// The model, as the user named it.
+        model: String,
+        /// How many stages it has.
+        stages: usize,
+        /// What was asked for.
+        what: &'static str,
+    },
     /// A model cannot be executed.
     #[error("cannot run {model}")]
     Run {

@@ -147,18 +147,17 @@ impl Ranges {
 /// 0 to 255 (`GRAYSCALE_FLOAT16`: `0..1`), truth values are either. An integer
 /// input that indexes a table (`gather` and its relatives) stays within it;
 /// any other is taken for a length or a position, from 1 to the largest extent
-/// among the inputs (at least 8).
+/// among the inputs (at least 8). `bound` says what the extent of the table is,
+/// see [`index_bound`].
 ///
 /// # Errors
 /// [`Error::RandomTooLarge`], or a range that an element type cannot hold.
 pub fn random(
-    program: &Program,
-    blobs: &dyn BlobSource,
-    function: &Function,
     inputs: &[Input],
     ranges: &Ranges,
     seed: u64,
     step: usize,
+    bound: &dyn Fn(&Input) -> Option<i64>,
 ) -> Result<NamedArrays, Error> {
     let longest = inputs
         .iter()
@@ -208,7 +207,7 @@ pub fn random(
             Kind::Integer => {
                 let (low, high) = match given {
                     Some((low, high)) => (low.ceil() as i64, high.floor() as i64),
-                    None => match index_bound(program, blobs, function, &input.name) {
+                    None => match bound(input) {
                         Some(bound) => (0, bound - 1),
                         None => (1, longest as i64),
                     },
@@ -263,7 +262,7 @@ fn filled(input: &Input, value: f64) -> Option<Array> {
 
 /// The extent of the smallest table that an input indexes, directly or through
 /// operations that keep its values.
-fn index_bound(
+pub fn index_bound(
     program: &Program,
     blobs: &dyn BlobSource,
     function: &Function,

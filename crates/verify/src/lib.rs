@@ -1,11 +1,11 @@
 //! Inputs, metrics, tolerances and comparison of two runs of an ML Program.
 //!
-//! A [`Runner`] executes one side step after step; a [`Comparison`] collects
-//! the differences of its outputs to another runner's or to expected arrays;
-//! [`report::Report`] is what a person or a script gets. [`preflight`] compares a
-//! program in fp16 with itself in fp32. [`npz`] reads and
-//! writes the arrays, [`inputs`] checks them against what a function takes or
-//! makes them from a seed.
+//! An [`Executable`] is a model from a file; its [`Runner`] executes a function
+//! of it step after step; a [`Comparison`] collects the differences of its
+//! outputs to another runner's or to expected arrays; [`report::Report`] is what
+//! a person or a script gets. [`mod@preflight`] compares a program in fp16 with
+//! itself in fp32. [`npz`] reads and writes the arrays, [`inputs`] checks them
+//! against what a function takes or makes them from a seed.
 
 #![warn(missing_docs)]
 
@@ -15,15 +15,21 @@ mod error;
 pub mod features;
 pub mod inputs;
 pub mod metrics;
+mod model;
 pub mod npy;
 pub mod npz;
+mod output;
 pub mod preflight;
 mod random;
 pub mod report;
-mod side;
+mod runner;
+mod stage;
 
 pub use array::{Array, DType, Data, NamedArrays};
 pub use compare::{Comparison, check_expected, per_op};
 pub use error::Error;
+pub use model::Executable;
+pub use output::{Output, outputs, to_array};
 pub use random::Random;
-pub use side::{Output, Runner, Subject, outputs, to_array};
+pub use runner::Runner;
+pub use stage::{Stage, Subject};

@@ -90,10 +90,11 @@ pub struct Element {
 /// where both sides are finite. NaN equals NaN and an infinity equals itself;
 /// any other element that is not finite on one side counts as a
 /// [mismatch](Metrics::nonfinite_mismatches), which no tolerance forgives.
+///
+/// The names are those of the JSON form of an
+/// [`OutputReport`](crate::report::OutputReport).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Metrics {
-    /// Elements compared, over all steps.
-    pub elements: u64,
     /// Largest `|out - ref|`.
     pub max_abs: f64,
     /// Largest `|out - ref| / |ref|` where `ref` is not 0.
@@ -119,12 +120,15 @@ pub struct Metrics {
     /// Elements where one side is NaN or infinite and the other is not the
     /// same.
     pub nonfinite_mismatches: u64,
+    /// Elements compared, over all steps.
+    pub elements: u64,
     /// Whether the reference holds one value only, so that it may hide what
     /// happens before the output.
     pub constant: bool,
     /// The element furthest outside the tolerance, or nearest to it.
     pub worst: Option<Element>,
-    /// Whether the tolerance holds for every element.
+    /// Whether the tolerance holds for every element. Reports have it in `ok`.
+    #[serde(skip)]
     pub within: bool,
 }
 

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::metrics::{Element, Metrics, Tolerance};
+use crate::metrics::{Metrics, Tolerance};
 
 /// Name and version of the JSON form of a [`Report`].
 pub const SCHEMA: &str = "milwright-verify/1";
@@ -21,7 +21,7 @@ pub struct Report {
     pub against: Vec<String>,
     /// The function that ran.
     pub function: String,
-    /// `fp32` or `native`.
+    /// Name of the [`Precision`](milwright_interp::Precision), such as `fp32`.
     pub precision: &'static str,
     /// How many steps ran, on one state.
     pub steps: usize,
@@ -55,48 +55,7 @@ pub struct OutputReport {
     pub shape: Vec<usize>,
     /// The metrics; `None` when no step could be compared.
     #[serde(flatten)]
-    pub metrics: Option<Figures>,
-}
-
-/// [`Metrics`] under the names of the contract.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "documented at `Metrics`")]
-pub struct Figures {
-    pub max_abs: f64,
-    pub max_rel: f64,
-    pub mean_abs: f64,
-    pub cosine: f64,
-    pub snr_db: Option<f64>,
-    pub ref_max_abs: f64,
-    pub nan: u64,
-    pub inf: u64,
-    pub ref_nan: u64,
-    pub ref_inf: u64,
-    pub nonfinite_mismatches: u64,
-    pub elements: u64,
-    pub constant: bool,
-    pub worst: Option<Element>,
-}
-
-impl From<Metrics> for Figures {
-    fn from(m: Metrics) -> Self {
-        Figures {
-            max_abs: m.max_abs,
-            max_rel: m.max_rel,
-            mean_abs: m.mean_abs,
-            cosine: m.cosine,
-            snr_db: m.snr_db,
-            ref_max_abs: m.ref_max_abs,
-            nan: m.nan,
-            inf: m.inf,
-            ref_nan: m.ref_nan,
-            ref_inf: m.ref_inf,
-            nonfinite_mismatches: m.nonfinite_mismatches,
-            elements: m.elements,
-            constant: m.constant,
-            worst: m.worst,
-        }
-    }
+    pub metrics: Option<Metrics>,
 }
 
 /// The result of comparing two models value by value.

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use milwright_ir::SaveReport;
+use milwright_ir::{Model, SaveReport};
 use milwright_package::{Changes, Package, WriteOptions};
 use milwright_passes::{Pipeline, RunOptions, StepReport};
+use milwright_verify::Executable;
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::commands::verify::{Models, ToleranceOptions};
-use crate::model::Opened;
 use crate::progress::Progress;
 use crate::report;
 use crate::steps::{InputOptions, PrecisionOption};
@@ -110,13 +110,13 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         verify: Vec::new(),
     };
     if is_program {
-        let mut opened = Opened::from_package(package, &options.model)?;
+        let mut model = Model::from_package(package)?;
         if !pipeline.steps.is_empty() {
-            rewrite(&mut opened, &pipeline, &mut report)?;
+            rewrite(&mut model, &pipeline, &mut report)?;
         }
         let left = report.passes.iter().any(|s| !s.result.left.is_empty());
         if !(options.strict && left) {
-            save_program(&opened, &options, &mut report)?;
+            save_program(&model, &options, &mut report)?;
         }
     } else {
         let progress = Progress::bytes("writing");
@@ -143,9 +143,9 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     })
 }
 
-fn rewrite(opened: &mut Opened, pipeline: &Pipeline, report: &mut Report) -> anyhow::Result<()> {
+fn rewrite(model: &mut Model, pipeline: &Pipeline, report: &mut Report) -> anyhow::Result<()> {
     let progress = Progress::new("running passes", 1);
-    let (program, package) = opened.model.parts_mut();
+    let (program, package) = model.parts_mut();
     let result = pipeline.run(program, package, &RunOptions::default())?;
     drop(progress);
     report.passes = result.steps;
@@ -157,7 +157,7 @@ fn rewrite(opened: &mut Opened, pipeline: &Pipeline, report: &mut Report) -> any
     Ok(())
 }
 
-fn save_program(opened: &Opened, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+fn save_program(model: &Model, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let progress = Progress::bytes("writing");
     let mut verdict: anyhow::Result<Vec<Comparison>> = Ok(Vec::new());
     let mut review = |finished: &Path| {
@@ -167,7 +167,7 @@ fn save_program(opened: &Opened, options: &Options, report: &mut Report) -> anyh
         verdict = compare(finished, options);
         matches!(&verdict, Ok(all) if all.iter().all(|c| c.ok))
     };
-    let saved = opened.model.save(
+    let saved = model.save(
         &options.output,
         WriteOptions {
             force: options.force,
@@ -191,18 +191,17 @@ fn save_program(opened: &Opened, options: &Options, report: &mut Report) -> anyh
 
 /// Compares the output as it is read back with the model that was opened.
 fn compare(finished: &Path, options: &Options) -> anyhow::Result<Vec<Comparison>> {
-    let after = Opened::from_package(Package::open(finished)?, &options.output)?;
+    let output = options.output.display().to_string();
+    let after = Executable::from_package(Package::open(finished)?, &output)?;
     // The model in memory has been rewritten; this is the one on disk.
-    let before = Opened::open(&options.model)?;
-    let given = before.function(options.function.as_deref())?.name.clone();
+    let before = Executable::open(&options.model)?;
+    let given = before.function(options.function.as_deref())?;
     let random = options.inputs.random_only();
     before
-        .model
-        .program()
-        .functions
-        .iter()
-        .map(|f| {
-            let inputs = if f.name == given {
+        .functions()
+        .into_iter()
+        .map(|function| {
+            let inputs = if function == given {
                 &options.inputs
             } else {
                 &random
@@ -210,8 +209,8 @@ fn compare(finished: &Path, options: &Options) -> anyhow::Result<Vec<Comparison>
             Models {
                 model: &after,
                 reference: &before,
-                function: &f.name,
-                reference_function: &f.name,
+                function,
+                reference_function: function,
                 precision: PrecisionOption::Fp32,
                 tolerance: options.tolerance.get(),
             }

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use milwright_ir::Model;
 use milwright_ir::text::{self, Dialect};
 
 use crate::Outcome;
-use crate::model::Opened;
 use crate::terminal::Terminal;
 
 /// Print a program as MIL text, as Apple's compiler writes it.
@@ -36,8 +36,8 @@ enum DialectOption {
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
-    let opened = Opened::open(&options.model)?;
-    let program = opened.model.program();
+    let model = Model::open(&options.model)?;
+    let program = model.program();
     if let Some(name) = &options.function {
         program.function(Some(name))?;
     }

@@ -6,11 +6,10 @@ use std::time::Instant;
 use anyhow::bail;
 use milwright_interp::Options as RunOptions;
 use milwright_verify::inputs::Feed;
-use milwright_verify::{NamedArrays, Output, Runner, npz, outputs};
+use milwright_verify::{Executable, NamedArrays, Output, npz, outputs};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::model::Opened;
 use crate::progress::Progress;
 use crate::report::number;
 use crate::steps::{InputOptions, PrecisionOption};
@@ -19,6 +18,8 @@ use crate::terminal::Terminal;
 use crate::weights;
 
 /// Execute a model and save its outputs.
+///
+/// The model is an ML Program, or a pipeline of them.
 ///
 /// Several --inputs are consecutive steps on one state.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,8 @@ pub(crate) struct Options {
     inputs: InputOptions,
 
     /// Save the outputs here. With several steps, `out.npz` becomes
-    /// `out.0.npz`, `out.1.npz` and so on. Floats are saved as float32.
+    /// `out.0.npz`, `out.1.npz` and so on. Floats are saved as float32, or as
+    /// float64 with --precision fp64.
     #[arg(short, long, value_name = "OUT.npz")]
     output: Option<PathBuf>,
 
@@ -42,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeat: usize,
 
-    /// How results are rounded.
+    /// How numbers are held and rounded.
     #[arg(long, value_enum, default_value_t)]
     precision: PrecisionOption,
 
@@ -91,14 +93,13 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     if options.repeat == 0 {
         bail!("--repeat must be at least 1");
     }
-    let opened = Opened::open(&options.model)?;
-    let function = opened.function(options.function.as_deref())?.name.clone();
+    let model = Executable::open(&options.model)?;
     let run_options = RunOptions {
         precision: options.precision.into(),
-        keep_weights: weights::fit_in_memory(opened.model.program()),
+        keep_weights: weights::fit_in_memory(&model),
         ..RunOptions::default()
     };
-    let mut runner = Runner::new(opened.subject(&function)?, run_options)?;
+    let mut runner = model.runner(options.function.as_deref(), run_options)?;
     let steps = options.inputs.load(&runner)?;
     let feeds: Vec<Feed> = steps
         .steps
@@ -146,8 +147,8 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     }
     let report = Report {
         schema: "milwright-run/1",
-        model: opened.name().to_owned(),
-        function,
+        model: model.name().to_owned(),
+        function: runner.function().to_owned(),
         precision: options.precision.name(),
         steps: feeds.len(),
         seed: steps.seed,

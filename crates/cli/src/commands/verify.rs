@@ -8,10 +8,11 @@ use milwright_interp::{Options as RunOptions, Precision};
 use milwright_verify::inputs::Feed;
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::{Report, SCHEMA};
-use milwright_verify::{Comparison, NamedArrays, Runner, check_expected, npz, per_op, preflight};
+use milwright_verify::{
+    Comparison, Executable, NamedArrays, Runner, check_expected, npz, per_op, preflight,
+};
 
 use crate::Outcome;
-use crate::model::Opened;
 use crate::progress::Progress;
 use crate::report;
 use crate::steps::{InputOptions, PrecisionOption, Steps};
@@ -101,11 +102,11 @@ fn tolerance(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
-    let opened = Opened::open(&options.model)?;
-    let function = opened.function(options.function.as_deref())?.name.clone();
+    let model = Executable::open(&options.model)?;
     if options.preflight {
-        return run_preflight(&opened, &function, &options, out);
+        return run_preflight(&model, &options, out);
     }
+    let function = model.function(options.function.as_deref())?;
     let precision = options.precision.unwrap_or_default();
     let reference = Reference::read(&options.against)?;
     if options.per_op && matches!(reference, Reference::Files(_)) {
@@ -114,29 +115,25 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let report = match &reference {
         Reference::Model(reference) => {
             let comparison = Models {
-                model: &opened,
+                model: &model,
                 reference,
-                function: &function,
+                function,
                 // The reference may name its function differently, if that is
                 // its only one.
                 reference_function: reference
-                    .function(Some(&function))
+                    .function(Some(function))
                     .or_else(|e| match (&options.function, reference.function(None)) {
                         (None, Ok(f)) => Ok(f),
                         _ => Err(e),
-                    })?
-                    .name
-                    .as_str(),
+                    })?,
                 precision,
                 tolerance: options.tolerance.get(),
             };
             comparison.run(&options.inputs, options.per_op)?
         }
         Reference::Files(files) => {
-            let mut runner = Runner::new(
-                opened.subject(&function)?,
-                run_options(&opened, precision, options.inputs.inputs.len()),
-            )?;
+            let run_options = run_options(&model, precision, options.inputs.inputs.len());
+            let mut runner = model.runner(Some(function), run_options)?;
             let steps = options.inputs.load(&runner)?;
             against_files(&mut runner, &steps, files, &options)?
         }
@@ -154,28 +151,28 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
 }
 
 fn run_preflight(
-    opened: &Opened,
-    function: &str,
+    model: &Executable,
     options: &Options,
     out: &mut Terminal,
 ) -> anyhow::Result<Outcome> {
-    let precision = match options.precision.map(Precision::from) {
-        Some(Precision::Fp32 | Precision::Fp64) => {
-            bail!("--preflight looks at fp16: --precision takes half or native with it")
-        }
-        Some(precision) => precision,
-        None => preflight::precision_for(opened.model.program(), opened.function(Some(function))?),
-    };
-    let run_options = run_options(opened, PrecisionOption::Fp32, options.inputs.count());
-    let mut runner = Runner::new(opened.subject(function)?, run_options)?;
+    let run_options = run_options(model, PrecisionOption::Fp32, options.inputs.count());
+    let mut runner = model.runner(options.function.as_deref(), run_options)?;
     let steps = options.inputs.load(&runner)?;
     let feeds: Vec<Feed> = steps
         .steps
         .iter()
         .map(|s| s.feed(&runner))
         .collect::<Result<_, _>>()?;
+    let stage = runner.single("--preflight")?;
+    let precision = match options.precision.map(Precision::from) {
+        Some(Precision::Fp32 | Precision::Fp64) => {
+            bail!("--preflight looks at fp16: --precision takes half or native with it")
+        }
+        Some(precision) => precision,
+        None => preflight::precision_for(stage.subject().program, stage.function()),
+    };
     let progress = Progress::new("running in fp32 and fp16", feeds.len());
-    let report = preflight::preflight(&mut runner, &feeds, precision, steps.seed, &mut || {
+    let report = preflight::preflight(stage, &feeds, precision, steps.seed, &mut || {
         progress.step();
     })?;
     drop(progress);
@@ -192,7 +189,7 @@ fn run_preflight(
 }
 
 enum Reference {
-    Model(Box<Opened>),
+    Model(Box<Executable>),
     Files(Vec<(String, NamedArrays)>),
 }
 
@@ -200,7 +197,7 @@ impl Reference {
     fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
         let is_arrays = |p: &Path| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"));
         match paths {
-            [one] if !is_arrays(one) => Ok(Reference::Model(Box::new(Opened::open(one)?))),
+            [one] if !is_arrays(one) => Ok(Reference::Model(Box::new(Executable::open(one)?))),
             all if all.iter().all(|p| is_arrays(p)) => {
                 let read = |p: &PathBuf| Ok((p.display().to_string(), npz::load(p)?));
                 Ok(Reference::Files(
@@ -213,10 +210,10 @@ impl Reference {
 }
 
 /// Weights are kept between steps only if there are several.
-fn run_options(opened: &Opened, precision: PrecisionOption, steps: usize) -> RunOptions {
+fn run_options(model: &Executable, precision: PrecisionOption, steps: usize) -> RunOptions {
     RunOptions {
         precision: precision.into(),
-        keep_weights: steps > 1 && weights::fit_in_memory(opened.model.program()),
+        keep_weights: steps > 1 && weights::fit_in_memory(model),
         ..RunOptions::default()
     }
 }
@@ -239,12 +236,12 @@ fn against_files(
             "expected values need the inputs that they belong to, but some would be random (--seed {seed}); give all with --inputs or --input"
         );
     }
-    let function = runner.function().name.clone();
+    let function = runner.function();
     for (origin, expected) in files {
         check_expected(
-            runner.output_names().into_iter(),
+            runner.output_names().iter().copied(),
             expected,
-            &function,
+            function,
             origin,
         )?;
     }
@@ -258,7 +255,7 @@ fn against_files(
     let progress = Progress::new("running", feeds.len());
     for (step, (feed, (origin, expected))) in feeds.iter().zip(files).enumerate() {
         let outputs = runner.step(feed)?;
-        comparison.add_arrays(step, &outputs, expected, &function, origin)?;
+        comparison.add_arrays(step, &outputs, expected, function, origin)?;
         progress.step();
     }
     drop(progress);
@@ -266,9 +263,9 @@ fn against_files(
     Ok(Report {
         schema: SCHEMA,
         ok: outputs.iter().all(|o| o.ok),
-        model: runner.subject().name.to_owned(),
+        model: runner.name().to_owned(),
         against: files.iter().map(|(origin, _)| origin.clone()).collect(),
-        function,
+        function: function.to_owned(),
         precision: options.precision.unwrap_or_default().name(),
         steps: feeds.len(),
         seed: None,
@@ -281,8 +278,8 @@ fn against_files(
 
 /// Two models to be compared.
 pub(crate) struct Models<'a> {
-    pub(crate) model: &'a Opened,
-    pub(crate) reference: &'a Opened,
+    pub(crate) model: &'a Executable,
+    pub(crate) reference: &'a Executable,
     pub(crate) function: &'a str,
     pub(crate) reference_function: &'a str,
     pub(crate) precision: PrecisionOption,
@@ -297,9 +294,15 @@ impl Models<'_> {
             .len()
             .max(if by_op { 2 } else { inputs.count() });
         let options = run_options(self.reference, self.precision, several);
-        let mut reference = Runner::new(self.reference.subject(self.reference_function)?, options)?;
+        let prepare = || -> anyhow::Result<_> {
+            Ok((
+                self.model.runner(Some(self.function), options)?,
+                self.reference
+                    .runner(Some(self.reference_function), options)?,
+            ))
+        };
+        let (mut model, mut reference) = prepare()?;
         let steps = inputs.load(&reference)?;
-        let mut model = Runner::new(self.model.subject(self.function)?, options)?;
         let feeds: Vec<(Feed, Feed)> = steps
             .steps
             .iter()
@@ -307,10 +310,10 @@ impl Models<'_> {
             .collect::<Result<_, milwright_verify::Error>>()?;
         let per_op = if by_op {
             let _progress = Progress::new("comparing every value", 1);
-            let found = per_op(&mut model, &mut reference, &feeds, self.tolerance)?;
+            let (one, other) = (model.single("--per-op")?, reference.single("--per-op")?);
+            let found = per_op(one, other, &feeds, self.tolerance)?;
             // The outputs are compared from the same start.
-            model = Runner::new(self.model.subject(self.function)?, options)?;
-            reference = Runner::new(self.reference.subject(self.reference_function)?, options)?;
+            (model, reference) = prepare()?;
             Some(found)
         } else {
             None

@@ -8,7 +8,7 @@ use milwright_ir::{Arg, BlobSource, Constant, OpId, Program, ValueId};
 use super::measure::{Span, elements};
 use super::report::ConstantReport;
 use crate::error::Error;
-use crate::side::Runner;
+use crate::stage::Stage;
 
 /// Names at most so many users of a constant.
 const USERS: usize = 4;
@@ -17,12 +17,12 @@ const USERS: usize = 4;
 /// fp16: those with an element that becomes infinite or 0, worst first, and how
 /// many there are in all.
 pub(super) fn check(
-    runner: &mut Runner<'_>,
+    stage: &mut Stage<'_>,
     precision: Precision,
 ) -> Result<(Vec<ConstantReport>, usize), Error> {
-    let subject = runner.subject();
+    let subject = stage.subject();
     let program = subject.program;
-    let ops: Vec<OpId> = runner
+    let ops: Vec<OpId> = stage
         .function()
         .body()
         .map(|b| program.walk(b))
@@ -46,7 +46,7 @@ pub(super) fn check(
             });
         }
     };
-    runner.visit_constants(&mut |op, values| {
+    stage.visit_constants(&mut |op, values| {
         for (&id, value) in program.ops[op].outputs.iter().zip(values) {
             let Value::Tensor(t) = value else { continue };
             let Some(used_by) = users.get(&id).filter(|_| is_rounded(precision, t.dtype)) else {

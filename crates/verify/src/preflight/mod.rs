@@ -17,7 +17,7 @@ pub use report::{ConstantReport, Difference, OpReport, OutputLoss, Preflight, SC
 
 use crate::error::Error;
 use crate::inputs::Feed;
-use crate::side::Runner;
+use crate::stage::Stage;
 use measure::{Distance, Span, elements};
 
 /// How many operations are named as adding most error.
@@ -45,22 +45,22 @@ pub fn precision_for(program: &Program, function: &Function) -> Precision {
     }
 }
 
-/// Runs `steps` with `runner`, which is the reference, and beside it in
+/// Runs `steps` with `stage`, which is the reference, and beside it in
 /// `precision`, which is [`Precision::Half`] or [`Precision::Native`]; calls
 /// `progress` after each step. `seed` is that of random inputs, for the report.
 ///
 /// # Errors
 /// The reference cannot run. What fails only in fp16 is a finding.
 pub fn preflight(
-    runner: &mut Runner<'_>,
+    stage: &mut Stage<'_>,
     steps: &[Feed],
     precision: Precision,
     seed: Option<u64>,
     progress: &mut dyn FnMut(),
 ) -> Result<Preflight, Error> {
-    let program = runner.subject().program;
-    let (constants, constants_checked) = constants::check(runner, precision)?;
-    let mut shadow = runner.shadow(precision)?;
+    let program = stage.subject().program;
+    let (constants, constants_checked) = constants::check(stage, precision)?;
+    let mut shadow = stage.shadow(precision)?;
     let mut ops = Ops {
         program,
         precision,
@@ -68,11 +68,11 @@ pub fn preflight(
         places: HashMap::new(),
     };
     let mut outputs: Vec<Column> = Vec::new();
-    ops.start_inputs(runner.function());
+    ops.start_inputs(stage.function());
     for feed in steps {
         ops.add_inputs(feed);
         let (own, beside) =
-            runner.step_shadowed(feed, &mut shadow, &mut |moment| ops.add(moment))?;
+            stage.step_shadowed(feed, &mut shadow, &mut |moment| ops.add(moment))?;
         for (at, (name, value)) in own.iter().enumerate() {
             if outputs.len() == at {
                 outputs.push(Column::new(name));
@@ -93,10 +93,10 @@ pub fn preflight(
     Ok(Preflight {
         schema: SCHEMA,
         ok,
-        model: runner.subject().name.to_owned(),
-        function: runner.function().name.clone(),
+        model: stage.subject().name.to_owned(),
+        function: stage.function().name.clone(),
         precision: precision.name(),
-        reference: runner.precision().name(),
+        reference: stage.precision().name(),
         steps: steps.len(),
         seed,
         failure,

@@ -3,17 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use milwright_interp::Options;
-use milwright_ir::Model;
-use milwright_ir::features::Description;
-use milwright_verify::inputs::{self, Feed, Ranges};
-use milwright_verify::{Runner, Subject, npz};
+use milwright_interp::{Options, Precision};
+use milwright_verify::inputs::{Feed, Ranges};
+use milwright_verify::{Executable, Runner, npz};
 
 /// A model with one of its functions and the steps to run.
 pub(crate) struct Case {
     pub(crate) name: String,
-    pub(crate) model: Model,
-    pub(crate) description: Description,
+    pub(crate) model: Executable,
     pub(crate) function: String,
     /// Files of the steps; none when inputs are random.
     pub(crate) steps: Vec<PathBuf>,
@@ -23,20 +20,17 @@ impl Case {
     /// The functions of a package, with the inputs that lie beside it, if they
     /// are its own.
     pub(crate) fn of(package: &Path) -> Vec<Case> {
-        let open = || Model::open(package).unwrap();
-        let functions: Vec<String> = open()
-            .program()
-            .functions
-            .iter()
-            .map(|f| f.name.clone())
+        let functions: Vec<String> = Executable::open(package)
+            .unwrap()
+            .functions()
+            .into_iter()
+            .map(str::to_owned)
             .collect();
         let folder = package.parent().unwrap();
         let several = functions.len() > 1;
         functions
             .into_iter()
             .map(|function| {
-                let model = open();
-                let description = Description::from_proto(&model.spec().description().unwrap());
                 let steps = if several {
                     vec![folder.join(format!("inputs.{function}.npz"))]
                 } else {
@@ -45,8 +39,7 @@ impl Case {
                 };
                 let mut case = Case {
                     name: format!("{} {function}", package.display()),
-                    model,
-                    description,
+                    model: Executable::open(package).unwrap(),
                     function,
                     steps,
                 };
@@ -59,42 +52,25 @@ impl Case {
     }
 
     fn takes_its_steps(&self) -> bool {
-        let runner = self.runner(Options::default());
+        let runner = self.runner(Precision::Fp32);
         self.steps
             .iter()
             .all(|path| path.exists() && runner.feed(&npz::load(path).unwrap(), "a step").is_ok())
     }
 
-    pub(crate) fn subject(&self) -> Subject<'_> {
-        Subject {
-            name: &self.name,
-            program: self.model.program(),
-            blobs: &self.model,
-            signature: self.description.signature(&self.function),
-            function: Some(&self.function),
-        }
-    }
-
-    pub(crate) fn runner(&self, options: Options) -> Runner<'_> {
-        Runner::new(self.subject(), options).unwrap()
+    pub(crate) fn runner(&self, precision: Precision) -> Runner<'_> {
+        let options = Options {
+            precision,
+            ..Options::default()
+        };
+        self.model.runner(Some(&self.function), options).unwrap()
     }
 
     /// The steps from their files, or one of random inputs.
     pub(crate) fn feeds(&self, runner: &Runner<'_>) -> Vec<Feed> {
-        let subject = runner.subject();
-        let (function, ranges) = (runner.function(), Ranges::default());
         let mut arrays: Vec<_> = self.steps.iter().map(|p| npz::load(p).unwrap()).collect();
         if arrays.is_empty() {
-            let random = inputs::random(
-                subject.program,
-                subject.blobs,
-                function,
-                runner.inputs(),
-                &ranges,
-                0,
-                0,
-            );
-            arrays.push(random.unwrap());
+            arrays.push(runner.random(&Ranges::default(), 0, 0).unwrap());
         }
         let feeds = arrays.iter().map(|a| runner.feed(a, "a step").unwrap());
         feeds.collect()

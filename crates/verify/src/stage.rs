@@ -1,18 +1,21 @@
-//! A model made ready to be compared.
+//! One function of an ML Program, ready to run.
 
-use milwright_interp::{Moment, NamedValues, Options, Precision, Session, Shadow, Tensor, Value};
+use milwright_interp::{Moment, NamedValues, Options, Precision, Session, Shadow, Value};
 use milwright_ir::features::Signature;
-use milwright_ir::{BlobSource, DataType, Function, OpId, Program};
+use milwright_ir::{BlobSource, Function, OpId, Program};
 
-use crate::array::{Array, Data, NamedArrays};
+use crate::array::NamedArrays;
 use crate::error::Error;
 use crate::features::{Input, inputs_of};
-use crate::inputs::{Feed, feed};
+use crate::inputs::{Feed, feed, index_bound};
+use crate::output::{Output, outputs};
 
-/// A program, what it declares to its caller, and where its weights are.
+/// A function of a program, what it declares to its caller, and where its
+/// weights are.
 #[derive(Clone, Copy)]
 pub struct Subject<'m> {
-    /// How the user named the model, for messages.
+    /// How the user named the model, and which stage of it this is; for
+    /// messages.
     pub name: &'m str,
     /// The program.
     pub program: &'m Program,
@@ -24,14 +27,15 @@ pub struct Subject<'m> {
     pub function: Option<&'m str>,
 }
 
-/// A model that runs step after step.
-pub struct Runner<'m> {
+/// A function that runs step after step. A model is one of them, a pipeline
+/// several, see [`Runner`](crate::Runner).
+pub struct Stage<'m> {
     subject: Subject<'m>,
     session: Session<'m>,
     inputs: Vec<Input>,
 }
 
-impl<'m> Runner<'m> {
+impl<'m> Stage<'m> {
     /// Prepares a model.
     ///
     /// # Errors
@@ -43,7 +47,7 @@ impl<'m> Runner<'m> {
                 source: Box::new(source),
             })?;
         let inputs = inputs_of(subject.program, session.function(), subject.signature);
-        Ok(Runner {
+        Ok(Stage {
             subject,
             session,
             inputs,
@@ -83,6 +87,13 @@ impl<'m> Runner<'m> {
         feed(&self.inputs, arrays, &self.function().name, origin)
     }
 
+    /// The extent of the smallest table that an input indexes, see
+    /// [`index_bound`].
+    pub fn index_bound(&self, input: &str) -> Option<i64> {
+        let subject = self.subject;
+        index_bound(subject.program, subject.blobs, self.function(), input)
+    }
+
     /// Reads every weight now, so that the first step takes no longer than the
     /// others.
     ///
@@ -110,10 +121,10 @@ impl<'m> Runner<'m> {
         self.step_observed(feed, &mut |_, _| {})
     }
 
-    /// As [`Runner::step`], and calls `observer` after each operation.
+    /// As [`Stage::step`], and calls `observer` after each operation.
     ///
     /// # Errors
-    /// As [`Runner::step`].
+    /// As [`Stage::step`].
     pub fn step_observed(
         &mut self,
         feed: &Feed,
@@ -127,7 +138,7 @@ impl<'m> Runner<'m> {
     }
 
     /// Runs one step and nothing else: what [`outputs`] makes of the values is
-    /// what [`Runner::step`] returns. For measuring.
+    /// what [`Stage::step`] returns. For measuring.
     ///
     /// # Errors
     /// [`Error::Run`] when an operation fails.
@@ -199,75 +210,4 @@ impl<'m> Runner<'m> {
             source: Box::new(source),
         }
     }
-}
-
-/// An output of one step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Output {
-    /// Name of the feature.
-    pub name: String,
-    /// Element type that the program declares.
-    pub dtype: DataType,
-    /// The values, as computed: floats are `float32` whatever is declared,
-    /// `float64` in [`Precision::Fp64`].
-    pub array: Array,
-}
-
-/// The arrays of a step's values.
-///
-/// # Errors
-/// [`Error::Output`] when one is no tensor of numbers.
-pub fn outputs(values: Vec<(String, Value)>) -> Result<Vec<Output>, Error> {
-    values
-        .into_iter()
-        .map(|(name, value)| match value {
-            Value::Tensor(t) => Ok(Output {
-                array: to_array(&t).ok_or_else(|| Error::Output {
-                    name: name.clone(),
-                    what: "of a type without arrays",
-                })?,
-                name,
-                dtype: t.dtype,
-            }),
-            Value::Strings(_) => Err(Error::Output { name, what: "text" }),
-            Value::List(_) => Err(Error::Output {
-                name,
-                what: "a list",
-            }),
-            Value::State(_) => Err(Error::Output {
-                name,
-                what: "a state",
-            }),
-        })
-        .collect()
-}
-
-/// Copies a tensor of a running program. Integers get the declared width.
-/// `None` for a type that arrays do not have.
-pub fn to_array(tensor: &Tensor) -> Option<Array> {
-    use candle_core::DType;
-    let flat = tensor.data.flatten_all().ok()?;
-    let data = match (tensor.dtype, flat.dtype()) {
-        (_, DType::F32) => Data::Float32(flat.to_vec1().ok()?),
-        (_, DType::F64) => Data::Float64(flat.to_vec1().ok()?),
-        (DataType::Bool, DType::U8) => {
-            Data::Bool(flat.to_vec1::<u8>().ok()?.iter().map(|&b| b != 0).collect())
-        }
-        (_, DType::U8) => Data::Uint8(flat.to_vec1().ok()?),
-        (DataType::Int8, DType::I32) => Data::Int8(narrowed::<i32, _>(&flat)?),
-        (DataType::Int16, DType::I32) => Data::Int16(narrowed::<i32, _>(&flat)?),
-        (DataType::UInt16, DType::I32) => Data::Uint16(narrowed::<i32, _>(&flat)?),
-        (_, DType::I32) => Data::Int32(flat.to_vec1().ok()?),
-        (DataType::UInt32, DType::I64) => Data::Uint32(narrowed::<i64, _>(&flat)?),
-        (_, DType::I64) => Data::Int64(flat.to_vec1().ok()?),
-        _ => return None,
-    };
-    Array::new(tensor.dims().to_vec(), data)
-}
-
-fn narrowed<W: candle_core::WithDType, N: TryFrom<W>>(
-    flat: &candle_core::Tensor,
-) -> Option<Vec<N>> {
-    let wide: Vec<W> = flat.to_vec1().ok()?;
-    wide.into_iter().map(|v| N::try_from(v).ok()).collect()
 }
