@@ -12,13 +12,13 @@ pub enum KernelError {
     /// The tensor library refuses; what it says names shapes and types.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// A result would not fit in memory.
-    #[error("the result would hold {elements} elements, above the limit of {limit}")]
-    TooLarge {
-        /// Number of elements, as far as it can be counted.
-        elements: String,
-        /// The limit.
-        limit: usize,
+    /// A result does not fit in memory.
+    #[error("no memory for {elements} elements of {size} bytes")]
+    Memory {
+        /// Number of elements.
+        elements: usize,
+        /// Size of each.
+        size: usize,
     },
     /// The operation is defined, but not this use of it.
     #[error("{0} is not supported")]

@@ -161,14 +161,16 @@ fn build_with<T: Element>(
 }
 
 /// An empty vector with room for `count` elements.
+///
+/// # Errors
+/// When memory runs out.
 pub(crate) fn reserve<T>(count: usize) -> Result<Vec<T>> {
     let mut out = Vec::new();
-    out.try_reserve_exact(count).map_err(|_| {
-        KernelError::Internal(format!(
-            "no memory for {count} elements of {} bytes",
-            size_of::<T>()
-        ))
-    })?;
+    out.try_reserve_exact(count)
+        .map_err(|_| KernelError::Memory {
+            elements: count,
+            size: size_of::<T>(),
+        })?;
     Ok(out)
 }
 

@@ -1,7 +1,7 @@
 //! Checks that every kernel shares: sizes, axes and counts that come from a
 //! model are never trusted.
 
-use milwright_ir::ParamError;
+use milwright_ir::{ParamError, shape};
 
 use super::MAX_ELEMENTS;
 use crate::error::KernelError;
@@ -67,37 +67,27 @@ pub(crate) fn times(param: &str, a: usize, b: usize) -> Result<usize> {
         .ok_or_else(|| bad(param, format_args!("{a} x {b} is more than {MAX_ELEMENTS}")))
 }
 
+/// A size that was computed from a model, as a `usize`.
+pub(crate) fn computed(what: &str, value: u64) -> Result<usize> {
+    usize::try_from(value)
+        .ok()
+        .filter(|&n| n <= MAX_ELEMENTS)
+        .ok_or_else(|| {
+            KernelError::mismatch(format!(
+                "the {what} of {value} is out of range; at most {MAX_ELEMENTS} can be computed"
+            ))
+        })
+}
+
 /// An axis of a tensor of rank `rank`; negative ones count from the end.
 pub(crate) fn axis(param: &str, value: i64, rank: usize) -> Result<usize> {
-    let signed = rank as i64;
-    let index = if value < 0 {
-        value.saturating_add(signed)
-    } else {
-        value
-    };
-    if (0..signed).contains(&index) {
-        Ok(index as usize)
-    } else {
-        Err(bad(
-            param,
-            format_args!("axis {value} is outside -{rank}..{rank} (rank {rank})"),
-        ))
-    }
+    Ok(shape::axis(param, value, rank)?)
 }
 
 /// Axes in ascending order, each named once.
 pub(crate) fn axes(param: &str, values: &[i64], rank: usize) -> Result<Vec<usize>> {
-    let mut out = values
-        .iter()
-        .map(|&v| axis(param, v, rank))
-        .collect::<Result<Vec<_>>>()?;
+    let mut out = shape::axes(param, values, rank)?;
     out.sort_unstable();
-    if let Some(pair) = out.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(bad(
-            param,
-            format_args!("axis {} is named twice in {values:?}", pair[0]),
-        ));
-    }
     Ok(out)
 }
 

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use milwright_ir::shape::{self, Windows};
 
 use super::build::tensor;
-use super::check::Result;
+use super::check::{Result, computed};
 use super::float::with_float;
 use super::gemm::{self, Bias, Factor, Product};
 use super::layout;
@@ -281,27 +281,20 @@ impl Axis {
     };
 
     fn new(w: &Windows, input: usize, before: u64, output: u64) -> Result<Self> {
-        // More than any tensor has along one dimension.
-        let small = |what: &str, n: u64| {
-            usize::try_from(n)
-                .ok()
-                .filter(|&n| n <= super::MAX_ELEMENTS)
-                .ok_or_else(|| KernelError::mismatch(format!("the {what} of {n} is out of range")))
-        };
         Ok(Self {
             input,
-            kernel: small("kernel", w.size)?,
+            kernel: computed("kernel", w.size)?,
             // Steps that are never taken may be of any size.
             stride: match output.max(input as u64) {
                 0 | 1 => 1,
-                _ => small("stride", w.stride)?,
+                _ => computed("stride", w.stride)?,
             },
             dilation: match w.size {
                 0 | 1 => 1,
-                _ => small("dilation", w.dilation)?,
+                _ => computed("dilation", w.dilation)?,
             },
-            before: small("padding", before)?,
-            output: small("result", output)?,
+            before: computed("padding", before)?,
+            output: computed("result", output)?,
         })
     }
 

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use milwright_ir::{ParamError, shape};
 
 use super::build::tensor;
-use super::check::Result;
+use super::check::{Result, axes};
 use super::float::{Float, given, with_float};
 use super::layout;
 use super::rows::{build_rows, sum_of};
@@ -22,9 +22,9 @@ pub(crate) fn layer_norm(call: &Call<'_>) -> Outputs {
     let rank = x.rank();
     let chosen = match call.ints("axes")? {
         None => vec![true; rank],
-        Some(axes) => {
+        Some(given) => {
             let mut chosen = vec![false; rank];
-            for axis in shape::axes("axes", &axes, rank)? {
+            for axis in axes("axes", &given, rank)? {
                 chosen[axis] = true;
             }
             chosen

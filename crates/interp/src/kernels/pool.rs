@@ -7,9 +7,9 @@ use candle_core::Tensor;
 use milwright_ir::shape::{self, Windows};
 
 use super::build::tensor;
-use super::check::Result;
+use super::check::{Result, computed};
 use super::float::{Float, with_float};
-use super::{MAX_ELEMENTS, layout, parallel};
+use super::{layout, parallel};
 use crate::call::{Call, Outputs};
 use crate::error::KernelError;
 
@@ -120,19 +120,14 @@ impl Axis {
     };
 
     fn new(windows: &Windows, input: usize, ceil: bool, kind: Kind) -> Result<Self> {
-        let limited = |n: u64| {
-            let n = usize::try_from(n).ok();
-            n.filter(|&n| n <= MAX_ELEMENTS)
-                .ok_or_else(|| KernelError::mismatch(format!("{windows:?} is too large")))
-        };
         let (before, after) = windows.padding(input as u64)?;
         let axis = Self {
             input,
-            output: limited(windows.count(input as u64, ceil)?)?,
-            size: limited(windows.size)?,
-            stride: limited(windows.stride)?,
-            before: limited(before)?,
-            after: limited(after)?,
+            output: computed("result", windows.count(input as u64, ceil)?)?,
+            size: computed("kernel", windows.size)?,
+            stride: computed("stride", windows.stride)?,
+            before: computed("padding", before)?,
+            after: computed("padding", after)?,
         };
         let last = axis.output.saturating_sub(1);
         let ends = [axis.window(0), axis.window(last)];

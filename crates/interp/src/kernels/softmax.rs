@@ -1,10 +1,9 @@
 //! `softmax`.
 
 use candle_core::Tensor;
-use milwright_ir::shape;
 
 use super::build::tensor;
-use super::check::Result;
+use super::check::{Result, axis};
 use super::float::{Float, with_float};
 use super::layout;
 use super::rows::{build_rows, greatest, sum_of};
@@ -15,7 +14,7 @@ use crate::call::{Call, Outputs};
 pub(crate) fn softmax(call: &Call<'_>) -> Outputs {
     let x = call.tensor("x")?.data;
     let rank = x.rank();
-    let axis = shape::axis("axis", call.int("axis")?.unwrap_or(-1), rank)?;
+    let axis = axis("axis", call.int("axis")?.unwrap_or(-1), rank)?;
     let last = rank - 1;
     // Along another axis than the last: that axis becomes the last, and the
     // result is the view of it that has the right order.
