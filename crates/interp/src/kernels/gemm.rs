@@ -192,11 +192,16 @@ impl<T: Factor> Panels<T> for Strided<'_, T> {
                 out[..count].copy_from_slice(&self.data[at..at + count]);
             }
         } else if self.row == 1 {
-            for (c, j) in cols.enumerate() {
-                let at = j * self.col;
-                let column = &self.data[at + rows.start..at + rows.end];
-                for (out, &x) in out[c..].iter_mut().step_by(width).zip(column) {
-                    *out = x;
+            // Part by part, so that what is written stays in the first cache.
+            const PART: usize = 64;
+            let parts = rows.step_by(PART).zip(out.chunks_mut(PART * width));
+            for (first, out) in parts {
+                let part = out.len() / width;
+                for (c, j) in cols.clone().enumerate() {
+                    let column = &self.data[j * self.col + first..][..part];
+                    for (out, &x) in out[c..].iter_mut().step_by(width).zip(column) {
+                        *out = x;
+                    }
                 }
             }
         } else {

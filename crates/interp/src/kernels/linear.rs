@@ -249,10 +249,13 @@ fn products<T: Factor>(
     out: &mut [T],
 ) -> Result<()> {
     // One of the two is read along `k`, row by row, and must be contiguous
-    // there; the other may have any strides. The one read is the larger.
+    // there; the other is packed and may have any strides.
     let x_fits = x.col == 1 || k == 1;
     let y_fits = y.row == 1 || k == 1;
-    let transposed = y_fits && (!x_fits || n > m);
+    // Where both fit, either is packed against the grain, and the result of
+    // packing `x` is written against it too, once for every few hundred `k`.
+    let packing_x = k.saturating_add(n.saturating_mul(k.div_ceil(512))).saturating_mul(m);
+    let transposed = y_fits && (!x_fits || packing_x < k.saturating_mul(n));
     if !x_fits && !transposed {
         x = x.with_contiguous_rows(batch, m, k)?;
     }

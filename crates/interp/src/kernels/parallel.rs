@@ -70,10 +70,11 @@ pub(crate) fn chunks<T: Send>(
 /// Fills the block that starts at an offset.
 pub(crate) type Fill<'a, T> = Box<dyn FnMut(usize, &mut [T]) + 'a>;
 
-/// Makes `count` elements, each written once: blocks of them are filled on the
-/// stack and moved to their place. Every thread fills with a function of its
-/// own, made by `start`, which gets ascending offsets and may keep what it
-/// needs from one block to the next.
+/// Makes `count` elements, each written to memory once: blocks of them are
+/// filled in the cache and copied to their place. Every thread fills with a
+/// function of its own, made by `start`, which gets ascending offsets and may
+/// keep what it needs from one block to the next; it must fill all of a block,
+/// which holds anything.
 ///
 /// A thread takes `least` elements or more at a time.
 ///
@@ -92,15 +93,15 @@ pub(crate) fn blocks<'a, T: Element>(
     let whole = count / BLOCK;
     // The capacity covers the last, partial block too.
     let mut made: Vec<[T; BLOCK]> = reserve(count.div_ceil(BLOCK))?;
-    let one = |fill: &mut Fill<'_, T>, index: usize| {
-        let mut block = [T::ZERO; BLOCK];
-        fill(index * BLOCK, &mut block);
-        block
+    let start = || (start(), [T::ZERO; BLOCK]);
+    let one = |(fill, block): &mut (Fill<'_, T>, [T; BLOCK]), index: usize| {
+        fill(index * BLOCK, block);
+        *block
     };
     let least = least.div_ceil(BLOCK).max(1);
     if whole <= least || threads() == 1 {
-        let mut fill = start();
-        made.extend((0..whole).map(|index| one(&mut fill, index)));
+        let mut state = start();
+        made.extend((0..whole).map(|index| one(&mut state, index)));
     } else {
         (0..whole)
             .into_par_iter()
@@ -111,8 +112,8 @@ pub(crate) fn blocks<'a, T: Element>(
     let mut out = made.into_flattened();
     let rest = count - out.len();
     if rest > 0 {
-        let mut block = [T::ZERO; BLOCK];
-        start()(out.len(), &mut block[..rest]);
+        let (mut fill, mut block) = start();
+        fill(out.len(), &mut block[..rest]);
         out.extend_from_slice(&block[..rest]);
     }
     Ok(out)
