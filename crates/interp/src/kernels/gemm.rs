@@ -30,6 +30,9 @@ const BLOCK_COLS: usize = 10 * PANEL;
 /// Elements of `b` that are packed together: half of a second-level cache.
 const BLOCK: usize = 1 << 18;
 
+/// Elements of `b` that are packed once for all tasks, if they are no more.
+const SHARED: usize = 1 << 21;
+
 /// Multiply-adds below which one thread is faster.
 const SERIAL: usize = 1 << 17;
 
@@ -246,6 +249,9 @@ struct Task<'a, 'b, T, B> {
     a: &'a [T],
     a_stride: usize,
     b: &'b B,
+    /// All panels of `b`, each for the whole of `k`; empty if the task is to
+    /// pack those that it needs.
+    packed: &'b [T],
     bias: Bias<'a, T>,
     i: Range<usize>,
     j: Range<usize>,
@@ -266,10 +272,21 @@ pub(crate) fn run<T: Factor, B: Panels<T>>(products: &mut [Product<'_, T, B>]) {
         threads * 4
     };
     let share = (total / wanted).max(SERIAL / 2);
+    let cuts: Vec<Cut> = products
+        .iter()
+        .map(|p| Cut::new(p.m, p.n, (work(p) / share).max(1)))
+        .collect();
+    let packed: Vec<Vec<T>> = products
+        .iter()
+        .zip(&cuts)
+        .map(|(product, cut)| match cut.rows < product.m {
+            true => pack_all(product),
+            false => Vec::new(),
+        })
+        .collect();
     let mut tasks = Vec::new();
-    for product in products {
-        let pieces = (work(product) / share).max(1);
-        split(product, pieces, &mut tasks);
+    for ((product, cut), packed) in products.iter_mut().zip(cuts).zip(&packed) {
+        split(product, cut, packed, &mut tasks);
     }
     let least = if wanted == 1 { usize::MAX } else { 1 };
     parallel::chunks(&mut tasks, 1, least, &|_, tasks| {
@@ -279,10 +296,45 @@ pub(crate) fn run<T: Factor, B: Panels<T>>(products: &mut [Product<'_, T, B>]) {
     });
 }
 
-/// Cuts a product into at least `pieces` rectangles where it is large enough.
+/// The largest rectangle of a product that is one task.
+struct Cut {
+    rows: usize,
+    cols: usize,
+}
+
+impl Cut {
+    /// Cuts into at least `pieces` rectangles where the product is large enough.
+    fn new(m: usize, n: usize, pieces: usize) -> Self {
+        // Columns first: a block of them is packed for all rows at once.
+        let col_blocks = n.div_ceil(BLOCK_COLS).max(1);
+        let cols = n.div_ceil(col_blocks).next_multiple_of(PANEL);
+        let row_blocks = pieces.div_ceil(col_blocks).min(m.div_ceil(4 * ROWS)).max(1);
+        let rows = m.div_ceil(row_blocks).next_multiple_of(ROWS);
+        Self { rows, cols }
+    }
+}
+
+/// Every panel of `b`, one after the other; nothing if that is too much.
+fn pack_all<T: Factor, B: Panels<T>>(product: &Product<'_, T, B>) -> Vec<T> {
+    let Product { k, n, ref b, .. } = *product;
+    let padded = n.next_multiple_of(UNIT);
+    let Some(len) = padded.checked_mul(k).filter(|&len| len <= SHARED) else {
+        return Vec::new();
+    };
+    let mut panels = vec![T::ZERO; len];
+    parallel::chunks(&mut panels, PANEL * k.max(1), 1, &|index, panel| {
+        let first = index * PANEL;
+        let width = PANEL.min(padded - first);
+        b.pack(0..k, first..(first + width).min(n), width, panel);
+    });
+    panels
+}
+
+/// Adds the tasks of a product.
 fn split<'b, T: Factor, B: Panels<T>>(
     product: &'b mut Product<'_, T, B>,
-    pieces: usize,
+    cut: Cut,
+    packed: &'b [T],
     tasks: &mut Vec<Task<'b, 'b, T, B>>,
 ) {
     let Product { m, k, n, .. } = *product;
@@ -294,11 +346,7 @@ fn split<'b, T: Factor, B: Panels<T>>(
         0 => (&product.a[..0], 0),
         _ => (product.a, product.a_stride),
     };
-    // Columns first: a block of them is packed for all rows at once.
-    let col_blocks = n.div_ceil(BLOCK_COLS);
-    let cols = n.div_ceil(col_blocks).next_multiple_of(PANEL);
-    let row_blocks = pieces.div_ceil(col_blocks).min(m.div_ceil(4 * ROWS));
-    let rows = m.div_ceil(row_blocks).next_multiple_of(ROWS);
+    let Cut { rows, cols } = cut;
     let (outer, inner, outer_step, inner_step) = match product.transposed {
         false => (m, n, rows, cols),
         true => (n, m, cols, rows),
@@ -327,6 +375,7 @@ fn split<'b, T: Factor, B: Panels<T>>(
                 a,
                 a_stride,
                 b: &product.b,
+                packed,
                 bias: product.bias,
                 i,
                 j,
@@ -348,7 +397,9 @@ impl<T: Factor, B: Panels<T>> pulp::WithSimd for &mut Task<'_, '_, T, B> {
         let depth = self.k.div_ceil(self.k.div_ceil(depth).max(1)).max(1);
         let mut buffer = Vec::new();
         T::swap_buffer(&mut buffer);
-        buffer.resize((padded * depth).max(buffer.len()), T::ZERO);
+        if self.packed.is_empty() {
+            buffer.resize((padded * depth).max(buffer.len()), T::ZERO);
+        }
         let mut start = 0;
         loop {
             let end = (start + depth).min(self.k);
@@ -367,21 +418,14 @@ impl<T: Factor, B: Panels<T>> Task<'_, '_, T, B> {
     #[inline(always)]
     fn block<S: pulp::Simd>(&mut self, simd: S, depth: Range<usize>, buffer: &mut [T]) {
         let (rows, cols) = (self.i.len(), self.j.len());
-        let mut at = 0;
-        let mut col = 0;
-        while col < cols {
-            let width = PANEL.min((cols - col).next_multiple_of(UNIT));
-            let count = width.min(cols - col);
-            let panel = &mut buffer[at..at + width * depth.len()];
-            if count < width {
-                panel.fill(T::ZERO);
-            }
-            let first = self.j.start + col;
-            self.b
-                .pack(depth.clone(), first..first + count, width, panel);
-            at += panel.len();
-            col += count;
+        if self.packed.is_empty() {
+            self.pack(depth.clone(), buffer);
         }
+        // Where in the panels the depth begins and how far they are apart.
+        let (panels, skip, pitch) = match self.packed {
+            [] => (&*buffer, 0, depth.len()),
+            all => (&all[self.j.start * self.k..], depth.start, self.k),
+        };
         let mut tile = [T::ZERO; ROWS * PANEL];
         for top in (0..rows).step_by(ROWS) {
             let height = ROWS.min(rows - top);
@@ -393,7 +437,7 @@ impl<T: Factor, B: Panels<T>> Task<'_, '_, T, B> {
             let mut col = 0;
             while col < cols {
                 let width = PANEL.min((cols - col).next_multiple_of(UNIT));
-                let panel = &buffer[at..at + width * depth.len()];
+                let panel = &panels[at + width * skip..][..width * depth.len()];
                 match width {
                     48 => T::tile::<S, 48>(simd, a, panel, &mut tile),
                     32 => T::tile::<S, 32>(simd, a, panel, &mut tile),
@@ -407,9 +451,26 @@ impl<T: Factor, B: Panels<T>> Task<'_, '_, T, B> {
                     col..col + count,
                     depth.start == 0,
                 );
-                at += panel.len();
+                at += width * pitch;
                 col += count;
             }
+        }
+    }
+
+    /// Packs the panels of the task's columns for the rows `depth` of `b`.
+    #[inline(always)]
+    fn pack(&self, depth: Range<usize>, buffer: &mut [T]) {
+        let mut at = 0;
+        for first in self.j.clone().step_by(PANEL) {
+            let count = PANEL.min(self.j.end - first);
+            let width = count.next_multiple_of(UNIT);
+            let panel = &mut buffer[at..at + width * depth.len()];
+            if count < width {
+                panel.fill(T::ZERO);
+            }
+            self.b
+                .pack(depth.clone(), first..first + count, width, panel);
+            at += panel.len();
         }
     }
 
