@@ -9,7 +9,7 @@ use milwright_ir::{DataType, OpView, ParamError, ValueType};
 use crate::error::KernelError;
 use crate::lane::Scope;
 use crate::precision::Precision;
-use crate::value::{Tensor, Value};
+use crate::value::{List, Tensor, Value};
 
 /// What a kernel returns: a value per output of the operation.
 pub(crate) type Outputs = Result<Vec<Value>, KernelError>;
@@ -28,6 +28,8 @@ pub(crate) struct Call<'a> {
     /// How floats are held; [`Precision::storage`] is for results that are not
     /// made from a float operand.
     pub(crate) precision: Precision,
+    /// Which execution of a random operation this is.
+    pub(crate) draw: u64,
     pub(crate) scope: &'a Scope<'a>,
 }
 
@@ -87,6 +89,20 @@ impl<'a> Call<'a> {
         match self.view.op.attribute(param) {
             Some(constant) => self.scope.constant(constant).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// A list.
+    ///
+    /// # Errors
+    /// The parameter is missing or something else.
+    pub(crate) fn list(&self, param: &str) -> Result<List, KernelError> {
+        match self.opt_value(param)? {
+            Some(Value::List(list)) => Ok(list),
+            Some(_) => Err(wrong(param, "a list", "another value".into())),
+            None => Err(KernelError::Param(ParamError::Missing {
+                param: param.to_owned(),
+            })),
         }
     }
 
@@ -232,6 +248,7 @@ fn tensor_of(param: &str, value: Value) -> Result<Tensor, KernelError> {
         Value::Tensor(t) => Ok(t),
         Value::Strings(_) => Err(wrong(param, "a tensor of numbers", "strings".into())),
         Value::List(_) => Err(wrong(param, "a tensor of numbers", "a list".into())),
+        Value::Dict(_) => Err(wrong(param, "a tensor of numbers", "a dictionary".into())),
         Value::State(_) => Err(wrong(param, "a tensor of numbers", "a state".into())),
     }
 }

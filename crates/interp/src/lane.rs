@@ -20,6 +20,9 @@ pub(crate) struct Lane {
     env: Vec<Option<Value>>,
     /// Current value of each state, by the index of its function input.
     pub(crate) states: BTreeMap<usize, Tensor>,
+    /// How often each random operation has been executed since the states were
+    /// set to zeros.
+    draws: HashMap<OpId, u64>,
 }
 
 impl Lane {
@@ -28,6 +31,7 @@ impl Lane {
             precision,
             env: vec![None; frame.program.values.len()],
             states: BTreeMap::new(),
+            draws: HashMap::new(),
         };
         lane.reset_state(frame)?;
         Ok(lane)
@@ -35,6 +39,7 @@ impl Lane {
 
     /// Sets every state to zeros.
     pub(crate) fn reset_state(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
+        self.draws.clear();
         for (index, &id) in frame.function.inputs.iter().enumerate() {
             let value = &frame.program.values[id];
             let ValueType::State(inner) = &value.ty else {
@@ -147,8 +152,18 @@ impl Lane {
         self.load_operands(frame, id)?;
         match self.run_state_op(frame, id) {
             Some(outputs) => outputs,
-            None => self.scope(frame).call(frame, id),
+            None => {
+                if frame.program.ops[id].op_type.starts_with("random_") {
+                    *self.draws.entry(id).or_default() += 1;
+                }
+                self.scope(frame).call(frame, id, self.draw(id))
+            }
         }
+    }
+
+    /// How often a random operation has been executed.
+    pub(crate) fn draw(&self, id: OpId) -> u64 {
+        self.draws.get(&id).copied().unwrap_or(0)
     }
 
     /// Puts an operation's outputs into the environment, after checking them
@@ -282,7 +297,7 @@ impl Lane {
             vec![read_constant(frame, id, self.precision)?]
         } else {
             self.load_operands(frame, id)?;
-            self.scope(frame).call(frame, id)?
+            self.scope(frame).call(frame, id, 0)?
         };
         self.store(frame, id, outputs)
     }
@@ -431,35 +446,24 @@ impl Scope<'_> {
     }
 
     /// Runs the kernel of an operation; the results are held and rounded as the
-    /// precision says.
-    pub(crate) fn call(&self, frame: &Frame<'_>, id: OpId) -> Result<Vec<Value>, Error> {
+    /// precision says. `draw` tells executions of a random operation apart.
+    pub(crate) fn call(&self, frame: &Frame<'_>, id: OpId, draw: u64) -> Result<Vec<Value>, Error> {
         let view = OpView::new(self.program, id, self.blobs);
         let call = Call {
             view,
             opset: frame.opset,
             precision: self.precision,
+            draw,
             scope: self,
         };
         let outputs = match kernels::lookup(&view.op.op_type) {
             Some(kernel) => kernel(&call),
             None => Err(KernelError::Unsupported(view.op.op_type.clone())),
         };
+        let hold = |t| self.precision.hold_result(t);
         outputs
-            .and_then(|values| values.into_iter().map(|v| self.held(v)).collect())
+            .and_then(|values| values.into_iter().map(|v| v.map(hold)).collect())
             .map_err(|cause| frame.op_error(id, cause))
-    }
-
-    fn held(&self, value: Value) -> Result<Value, KernelError> {
-        Ok(match value {
-            Value::Tensor(t) => Value::Tensor(self.precision.hold_result(t)?),
-            Value::List(items) => Value::List(
-                items
-                    .into_iter()
-                    .map(|t| self.precision.hold_result(t))
-                    .collect::<Result<_, _>>()?,
-            ),
-            other => other,
-        })
     }
 }
 

@@ -23,4 +23,4 @@ pub use frame::is_executable;
 pub use precision::Precision;
 pub use session::{NamedValues, Observer, Options, Session};
 pub use shadow::{Moment, Shadow};
-pub use value::{Tensor, Value};
+pub use value::{Label, List, Tensor, Value};

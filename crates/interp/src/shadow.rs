@@ -108,22 +108,13 @@ impl Moment<'_> {
             blobs: self.frame.blobs,
             precision,
         };
-        Some(scope.call(self.frame, self.op))
+        Some(scope.call(self.frame, self.op, self.lane.draw(self.op)))
     }
 
     fn operand(&self, id: ValueId, precision: Precision) -> Option<Result<Value, Error>> {
-        let held = |value: &Value| -> Result<Value, KernelError> {
-            Ok(match value {
-                Value::Tensor(t) => Value::Tensor(held_in_range(precision, t)?),
-                Value::List(items) => {
-                    let items = items.iter().map(|t| held_in_range(precision, t));
-                    Value::List(items.collect::<Result<_, _>>()?)
-                }
-                other => other.clone(),
-            })
-        };
         let value = self.lane.get(id)?;
-        Some(held(value).map_err(|e| self.frame.op_error(self.op, e)))
+        let held = value.clone().map(|t| held_in_range(precision, &t));
+        Some(held.map_err(|e| self.frame.op_error(self.op, e)))
     }
 }
 

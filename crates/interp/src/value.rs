@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 use half::{bf16, f16};
-use milwright_ir::{BlobSource, ConstError, Constant, DataType, TensorType};
+use milwright_ir::{BlobSource, ConstData, ConstError, Constant, DataType, TensorType};
 
 use crate::error::KernelError;
 use crate::precision::Precision;
@@ -24,9 +24,59 @@ pub enum Value {
     /// A tensor of strings, in row-major order.
     Strings(Vec<String>),
     /// A list (`make_list` and its relatives).
-    List(Vec<Tensor>),
+    List(List),
+    /// What `classify` says of each class, in the order of the classes.
+    Dict(Vec<(Label, f64)>),
     /// A handle of a state: the index of the function input that declares it.
     State(usize),
+}
+
+/// The value of a list.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// The elements; `None` for one that nothing wrote yet and whose shape is
+    /// not known.
+    pub elements: Vec<Option<Tensor>>,
+    /// Whether writing behind the end makes it longer.
+    pub dynamic: bool,
+}
+
+/// The name of a class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// As text.
+    Text(String),
+    /// As a number.
+    Number(i64),
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+impl Value {
+    /// The value with each tensor in it replaced.
+    pub(crate) fn map(
+        self,
+        f: impl Fn(Tensor) -> Result<Tensor, KernelError>,
+    ) -> Result<Self, KernelError> {
+        Ok(match self {
+            Self::Tensor(t) => Self::Tensor(f(t)?),
+            Self::List(List { elements, dynamic }) => Self::List(List {
+                elements: elements
+                    .into_iter()
+                    .map(|e| e.map(&f).transpose())
+                    .collect::<Result<_, _>>()?,
+                dynamic,
+            }),
+            other => other,
+        })
+    }
 }
 
 impl Tensor {
@@ -66,6 +116,9 @@ pub(crate) fn from_constant(
 ) -> Result<Value, ConstError> {
     if let Some(strings) = constant.strings() {
         return Ok(Value::Strings(strings.to_vec()));
+    }
+    if let ConstData::List(items) = &constant.data {
+        return from_list(constant, items, blobs);
     }
     let kind = |wanted| ConstError::Kind {
         wanted,
@@ -128,6 +181,34 @@ pub(crate) fn from_constant(
     let held = precision.hold(tensor);
     held.map(Value::Tensor)
         .map_err(|_| kind("a tensor of numbers"))
+}
+
+/// Reads a list of scalars, as `classify` has them: strings, or integers as a
+/// vector.
+fn from_list(
+    constant: &Constant,
+    items: &[Constant],
+    blobs: &dyn BlobSource,
+) -> Result<Value, ConstError> {
+    let strings = items.iter().map(|c| c.as_str().map(str::to_owned));
+    if let Some(strings) = strings.collect::<Option<Vec<String>>>()
+        && !strings.is_empty()
+    {
+        return Ok(Value::Strings(strings));
+    }
+    let mut numbers = Vec::with_capacity(items.len());
+    for item in items {
+        numbers.extend(item.to_i64s(blobs)?);
+    }
+    let data = candle_core::Tensor::from_vec(numbers, items.len(), &Device::Cpu);
+    let data = data.map_err(|_| ConstError::Kind {
+        wanted: "a list of strings or integers",
+        ty: constant.ty.to_string(),
+    })?;
+    Ok(Value::Tensor(Tensor {
+        dtype: DataType::Int64,
+        data,
+    }))
 }
 
 fn words<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {

@@ -39,6 +39,10 @@ pub fn outputs(values: Vec<(String, Value)>) -> Result<Vec<Output>, Error> {
                 name,
                 what: "a list",
             }),
+            Value::Dict(_) => Err(Error::Output {
+                name,
+                what: "a dictionary",
+            }),
             Value::State(_) => Err(Error::Output {
                 name,
                 what: "a state",

@@ -23,6 +23,13 @@ pub(crate) fn conv(call: &Call<'_>) -> Outputs {
     call.one(operands.convolve(&windows)?)
 }
 
+/// `conv` with another weight than the parameter.
+pub(crate) fn with_weight(call: &Call<'_>, weight: Tensor) -> Outputs {
+    let operands = Operands::with_weight(call, weight)?;
+    let windows = windows(call, &operands)?;
+    call.one(operands.convolve(&windows)?)
+}
+
 pub(crate) fn conv_transpose(call: &Call<'_>) -> Outputs {
     let operands = Operands::read(call)?;
     let windows = windows(call, &operands)?;
@@ -48,10 +55,14 @@ struct Operands {
 
 impl Operands {
     fn read(call: &Call<'_>) -> Result<Self> {
+        Self::with_weight(call, call.tensor("weight")?.data)
+    }
+
+    fn with_weight(call: &Call<'_>, weight: Tensor) -> Result<Self> {
         let groups = call.int("groups")?.unwrap_or(1);
         Self::new(
             call.tensor("x")?.data,
-            call.tensor("weight")?.data,
+            weight,
             call.opt_tensor("bias")?.map(|t| t.data),
             shape::positive("groups", groups)?,
         )

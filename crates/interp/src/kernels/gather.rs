@@ -3,10 +3,13 @@
 //! Negative indices count from the end, in every opset: coremltools 9.0
 //! evaluates them so although from iOS 17 on they are documented as out of
 //! bounds; only `validate_indices` forbids them. What lies outside the tensor
-//! is an error always. Its documentation calls the result undefined without
-//! `validate_indices`, and an undefined result verifies nothing.
+//! is an error. The documentation calls the result undefined without
+//! `validate_indices`, and an undefined result verifies nothing. The exception
+//! is an index behind the end in the scatters of iOS 17: coremltools' tests
+//! expect the last place there, and say that iOS 18 does otherwise.
 
 use candle_core::{DType, Tensor};
+use milwright_ir::ops::Opset;
 
 use super::binary::Number;
 use super::build::{CHEAP, Element, build, tensor, with_element};
@@ -59,6 +62,8 @@ struct Indices {
     values: Vec<i64>,
     dims: Vec<usize>,
     negative: bool,
+    /// An index behind the end means the last place.
+    clamped: bool,
 }
 
 impl Indices {
@@ -74,7 +79,15 @@ impl Indices {
             values: integers_of("indices", indices)?,
             dims: indices.dims().to_vec(),
             negative,
+            clamped: false,
         })
+    }
+
+    /// The indices of a scatter.
+    fn of_scatter(call: &Call<'_>) -> Result<Self> {
+        let mut indices = Self::of(call)?;
+        indices.clamped = indices.negative && call.opset == Opset::IOS17;
+        Ok(indices)
     }
 
     /// The indices into a dimension of size `limit`.
@@ -86,6 +99,8 @@ impl Indices {
     fn resolve_one(&self, value: i64, limit: usize) -> Result<usize> {
         let index = if value < 0 && self.negative {
             value.saturating_add(limit as i64)
+        } else if self.clamped && limit > 0 {
+            value.min(limit as i64 - 1)
         } else {
             value
         };
@@ -146,7 +161,7 @@ pub(crate) fn gather_nd(call: &Call<'_>) -> Outputs {
 pub(crate) fn scatter(call: &Call<'_>) -> Outputs {
     let axis = need("axis", call.int("axis")?)?;
     let (data, updates) = (call.tensor("data")?, call.tensor("updates")?);
-    let indices = Indices::of(call)?;
+    let indices = Indices::of_scatter(call)?;
     let mode = Mode::of(call)?;
     call.one(scattered(&data.data, &indices, &updates.data, axis, mode)?)
 }
@@ -154,14 +169,14 @@ pub(crate) fn scatter(call: &Call<'_>) -> Outputs {
 pub(crate) fn scatter_along_axis(call: &Call<'_>) -> Outputs {
     let axis = need("axis", call.int("axis")?)?;
     let (data, updates) = (call.tensor("data")?, call.tensor("updates")?);
-    let indices = Indices::of(call)?;
+    let indices = Indices::of_scatter(call)?;
     let mode = Mode::of(call)?;
     call.one(scattered_along(&data.data, &indices, &updates.data, axis, mode)?)
 }
 
 pub(crate) fn scatter_nd(call: &Call<'_>) -> Outputs {
     let (data, updates) = (call.tensor("data")?, call.tensor("updates")?);
-    let indices = Indices::of(call)?;
+    let indices = Indices::of_scatter(call)?;
     let mode = Mode::of(call)?;
     call.one(scattered_nd(&data.data, &indices, &updates.data, mode)?)
 }

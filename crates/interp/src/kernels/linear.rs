@@ -124,7 +124,8 @@ pub(crate) fn einsum(call: &Call<'_>) -> Outputs {
 }
 
 /// `x * y + bias` for `x` [.., m, k] (or [k]) and `y` [.., k, n], batches
-/// broadcast; the bias has one number a column of `y`. Any strides.
+/// broadcast; the bias has one number a column of `y`. Any strides. Of an
+/// integer and a float operand (iOS 17), the product is of the float's type.
 pub(crate) fn multiply(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let wide = |t: &Tensor, dtype| -> Result<Tensor> {
         Ok(if t.dtype() == dtype {
@@ -133,14 +134,18 @@ pub(crate) fn multiply(x: &Tensor, y: &Tensor, bias: Option<&Tensor>) -> Result<
             t.to_dtype(dtype)?
         })
     };
-    match x.dtype() {
+    let product = match (x.dtype().is_float(), y.dtype().is_float()) {
+        (false, true) => y.dtype(),
+        _ => x.dtype(),
+    };
+    match product {
         dtype @ DType::F32 => {
             let bias = bias.map(|b| wide(b, dtype)).transpose()?;
-            typed::<f32>(x, &wide(y, dtype)?, bias.as_ref())
+            typed::<f32>(&wide(x, dtype)?, &wide(y, dtype)?, bias.as_ref())
         }
         dtype @ DType::F64 => {
             let bias = bias.map(|b| wide(b, dtype)).transpose()?;
-            typed::<f64>(x, &wide(y, dtype)?, bias.as_ref())
+            typed::<f64>(&wide(x, dtype)?, &wide(y, dtype)?, bias.as_ref())
         }
         dtype => {
             // Sums of 32-bit integers are exact in f64 up to 2^53; beyond, an

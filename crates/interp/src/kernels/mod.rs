@@ -45,27 +45,37 @@ macro_rules! name {
 pub(crate) const MAX_ELEMENTS: usize = 1 << 36;
 
 kernels! {
+    attention: scaled_dot_product_attention;
     binary: add, sub, mul, real_div, floor_div, modulo = "mod", pow, maximum, minimum, equal,
         not_equal, less, less_equal, greater, greater_equal, logical_and, logical_or, logical_xor;
     cast: cast;
+    classify: classify;
     constexpr: constexpr_affine_dequantize, constexpr_blockwise_shift_scale, constexpr_cast,
         constexpr_lut_to_dense, constexpr_lut_to_sparse, constexpr_sparse_blockwise_shift_scale,
         constexpr_sparse_to_dense;
     conv: conv, conv_transpose;
+    conv_quantized: conv_quantized;
+    crop_resize: crop_resize;
     gather: gather, gather_along_axis, gather_nd, scatter, scatter_along_axis, scatter_nd;
     gelu: gelu;
     identity: identity;
     join: concat, split, stack, tile;
     linear: einsum, linear, matmul;
+    list: list_gather, list_length, list_read, list_scatter, list_write, make_list;
+    nms: non_maximum_suppression;
+    nonzero: non_zero;
     norm: batch_norm, instance_norm, l2_norm, layer_norm, local_response_norm;
     pad: pad;
     pool: avg_pool, l2_pool, max_pool;
+    quantization: dequantize, quantize;
+    random: random_bernoulli, random_categorical, random_normal, random_uniform;
     recurrent: gru, lstm, rnn;
     reduce: cumsum, reduce_argmax, reduce_argmin, reduce_l1_norm, reduce_l2_norm, reduce_log_sum,
         reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum,
         reduce_sum_square;
     resize: resize, resize_bilinear, resize_nearest_neighbor, upsample_bilinear,
         upsample_nearest_neighbor;
+    sample: affine, resample;
     select: select;
     shape: band_part, expand_dims, fill, fill_like, flatten2d, one_hot, range_1d, reshape,
         reshape_like, reverse, reverse_sequence, shape, squeeze, transpose;

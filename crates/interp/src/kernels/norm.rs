@@ -261,8 +261,15 @@ fn of_length_one<T: Float>(x: &Tensor, width: usize, epsilon: f64) -> Result<Ten
 /// `local_response_norm`: `x / (k + alpha / size * sum(x^2))^beta` with the sum
 /// over a window of `size` channels, of which `size / 2` (rounded down) come
 /// before the element's own; what the window holds outside of `x` is 0.
+///
+/// Channels are the third dimension from the end: a tensor of rank 3 is one
+/// sample. coremltools 9.0 documents rank 3 as [N, C, D], but the results that
+/// its tests expect of Core ML (`TestNormalizationLocalResponseNorm`, smoke)
+/// are those of [C, H, W].
 pub(crate) fn local_response_norm(call: &Call<'_>) -> Outputs {
     let x = call.tensor("x")?.data;
+    let one_sample = x.rank() == 3;
+    let x = if one_sample { x.unsqueeze(0)? } else { x };
     let size = call.int("size")?.ok_or_else(|| {
         KernelError::Param(ParamError::Missing {
             param: "size".to_owned(),
@@ -275,7 +282,7 @@ pub(crate) fn local_response_norm(call: &Call<'_>) -> Outputs {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let scaled = |squares: f64| (k + alpha * squares).powf(beta);
     let y = with_float!("x", x, T => among_channels::<T>(&x, size, scaled))?;
-    call.one(y)
+    call.one(if one_sample { y.squeeze(0)? } else { y })
 }
 
 /// Every element divided by a function of the sum of squares in its window.

@@ -150,6 +150,24 @@ fn needed<T: Float>(call: &Call<'_>, param: &str, dims: &[usize]) -> Result<Vec<
     Ok(given(call, param, dims)?.unwrap_or_default())
 }
 
+/// An initial state: a line of `width` elements for each sample. Lines beyond
+/// the batch are ignored, as Core ML does (coremltools makes such a state when
+/// it converts a packed sequence whose batch comes first).
+fn initial<T: Float>(
+    call: &Call<'_>,
+    param: &str,
+    batch: usize,
+    width: usize,
+) -> Result<Vec<T>> {
+    let lines = match call.tensor(param)?.dims() {
+        &[lines, own] if own == width && lines > batch => lines,
+        _ => batch,
+    };
+    let mut state = needed::<T>(call, param, &[lines, width])?;
+    state.truncate(batch * width);
+    Ok(state)
+}
+
 /// `x * weight^T + biases` for every step: [steps, batch, rows].
 fn projected<T: Float>(
     call: &Call<'_>,
@@ -360,8 +378,8 @@ fn lstm_of<T: Float>(call: &Call<'_>, x: &Tensor) -> Outputs {
     let sequence = call.bool("output_sequence")?.unwrap_or(false);
     let both = ways.len() == 2;
     let columns = ways.len() * sizes.hidden;
-    let h = needed::<T>(call, "initial_h", &[sizes.batch, columns])?;
-    let c = needed::<T>(call, "initial_c", &[sizes.batch, columns])?;
+    let h = initial::<T>(call, "initial_h", sizes.batch, columns)?;
+    let c = initial::<T>(call, "initial_c", sizes.batch, columns)?;
     let run = |way: usize| -> Result<Way<T>> {
         let columns = |all: &[T]| -> Vec<T> {
             let lines = all.chunks_exact(ways.len() * sizes.hidden);
@@ -452,7 +470,7 @@ fn gru_of<T: Float>(call: &Call<'_>, x: &Tensor) -> Outputs {
     let reset_after = call.bool("reset_after")?.unwrap_or(false);
     let recurrent = Activation::of(call, "recurrent_activation", "sigmoid")?;
     let activation = Activation::of(call, "activation", "tanh")?;
-    let mut h = needed::<T>(call, "initial_h", &[batch, hidden])?;
+    let mut h = initial::<T>(call, "initial_h", batch, hidden)?;
     let weight = needed::<T>(call, "weight_hh", &[rows, hidden])?;
     let bias = given::<T>(call, "bias", &[rows])?.unwrap_or_default();
     let input_bias = given::<T>(call, "input_bias", &[rows])?.unwrap_or_default();
@@ -515,7 +533,7 @@ fn rnn_of<T: Float>(call: &Call<'_>, x: &Tensor) -> Outputs {
     let reverse = is_reverse(call)?;
     let sequence = call.bool("output_sequence")?.unwrap_or(false);
     let activation = Activation::of(call, "activation", "tanh")?;
-    let mut h = needed::<T>(call, "initial_h", &[batch, hidden])?;
+    let mut h = initial::<T>(call, "initial_h", batch, hidden)?;
     let weight = needed::<T>(call, "weight_hh", &[hidden, hidden])?;
     let bias = given::<T>(call, "bias", &[hidden])?.unwrap_or_default();
     let gates = projected(call, x, "weight_ih", sizes, hidden, &[&bias])?;

@@ -26,7 +26,7 @@ pub(crate) enum Sampling {
 }
 
 impl Sampling {
-    fn parse(name: &str) -> Result<Self> {
+    pub(crate) fn parse(name: &str) -> Result<Self> {
         Ok(match name {
             "STRICT_ALIGN_CORNERS" => Self::StrictAlignCorners,
             "ALIGN_CORNERS" => Self::AlignCorners,
@@ -39,8 +39,13 @@ impl Sampling {
 
     /// The point of an input of `size` elements that output `i` of `count` is.
     fn point(self, i: usize, size: usize, count: usize) -> f64 {
-        let (at, last) = (i as f64, (size - 1) as f64);
-        let (size, count) = (size as f64, count as f64);
+        self.offset(i, (size - 1) as f64, count)
+    }
+
+    /// How far output `i` of `count` is from the first point of an input whose
+    /// last point is at `last`.
+    pub(crate) fn offset(self, i: usize, last: f64, count: usize) -> f64 {
+        let (at, size, count) = (i as f64, last + 1.0, count as f64);
         let point = match self {
             Self::AlignCorners if count == 1.0 => last / 2.0,
             Self::StrictAlignCorners | Self::AlignCorners => at * (last / (count - 1.0).max(1.0)),
@@ -48,7 +53,12 @@ impl Sampling {
             Self::OffsetCorners => (at + 0.5) * (last.max(1.0) / count),
             Self::UnalignCorners => (at + 0.5) * (size / count) - 0.5,
         };
-        point.clamp(0.0, last)
+        // A last point that is no number leaves the point none; it is outside.
+        if last >= 0.0 {
+            point.clamp(0.0, last)
+        } else {
+            f64::NAN
+        }
     }
 }
 

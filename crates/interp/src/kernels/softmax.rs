@@ -22,6 +22,11 @@ pub(crate) fn softmax(call: &Call<'_>) -> Outputs {
     call.one(y.transpose(axis, last)?)
 }
 
+/// [`softmax`] along the last dimension.
+pub(crate) fn over_last(x: &Tensor) -> Result<Tensor> {
+    with_float!("x", x, T => along_last::<T>(x))
+}
+
 fn along_last<T: Float>(x: &Tensor) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(1);
     let rows = x.elem_count().checked_div(width).unwrap_or(0);
