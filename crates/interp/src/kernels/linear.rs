@@ -65,15 +65,18 @@ pub(crate) fn matmul(call: &Call<'_>) -> Outputs {
     call.one(out)
 }
 
-/// Checks that `x` and another operand are both floats or both integers: what
-/// their product would be otherwise, no specification says.
-fn same_kind(call: &Call<'_>, other: &str) -> std::result::Result<(), KernelError> {
+/// Checks that `x` and another operand are both floats or both integers, or
+/// that the result is a float (from iOS 17 on, a constant may be of another
+/// type than the other operand, whose type the result has). What an integer
+/// result of a float would be, no specification says.
+fn same_kind(call: &Call<'_>, other: &str) -> Result<()> {
     let (x, y) = (call.tensor("x")?.dtype, call.tensor(other)?.dtype);
-    if x.is_float() == y.is_float() {
+    let result = call.output_dtype(0)?;
+    if x.is_float() == y.is_float() || result.is_float() {
         return Ok(());
     }
     Err(KernelError::mismatch(format!(
-        "`x` is {x} and `{other}` is {y}: a product of integers and floats is not defined"
+        "`x` is {x} and `{other}` is {y}: a product of them that is {result} is not defined"
     )))
 }
 

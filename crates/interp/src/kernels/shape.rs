@@ -69,7 +69,7 @@ pub(crate) fn squeeze(call: &Call<'_>) -> Outputs {
             ones.map(|(i, _)| i as i64).collect()
         }
     };
-    call.one(squeezed(&call.tensor("x")?.data, Some(&axes))?)
+    call.one(squeezed(&call.tensor("x")?.data, &axes)?)
 }
 
 pub(crate) fn reverse(call: &Call<'_>) -> Outputs {
@@ -301,21 +301,21 @@ pub(crate) fn expanded(x: &Tensor, axes: &[i64]) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `x` without those dimensions of `axes` (of all, if `None`) whose size is 1;
-/// others stay, as in torch: a view.
+/// `x` without the dimensions `axes`: a view.
 ///
 /// # Errors
-/// When an axis is out of range or named twice.
-pub(crate) fn squeezed(x: &Tensor, axes: Option<&[i64]>) -> Result<Tensor> {
-    let axes = match axes {
-        Some(axes) => checked_axes("axes", axes, x.rank())?,
-        None => (0..x.rank()).collect(),
-    };
+/// When an axis is out of range or named twice, or its size is not 1.
+pub(crate) fn squeezed(x: &Tensor, axes: &[i64]) -> Result<Tensor> {
     let mut out = x.clone();
-    for axis in axes.into_iter().rev() {
-        if out.dims()[axis] == 1 {
-            out = out.squeeze(axis)?;
+    for axis in checked_axes("axes", axes, x.rank())?.into_iter().rev() {
+        let size = x.dims()[axis];
+        if size != 1 {
+            return Err(bad(
+                "axes",
+                format_args!("dimension {axis} has size {size}; only 1 can be removed"),
+            ));
         }
+        out = out.squeeze(axis)?;
     }
     Ok(out)
 }

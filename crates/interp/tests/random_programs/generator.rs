@@ -4,8 +4,8 @@
 
 use milwright_ir::ops::{self, Kind, OpDef, Opset, Param, Presence};
 use milwright_ir::{
-    Arg, Block, BlockId, Constant, DataType, Function, NoBlobs, Op, OpView, Program, TensorData,
-    TensorType, Value, ValueDef, ValueId, ValueType,
+    Arg, Block, BlockId, ConstData, Constant, DataType, Dim, Function, NoBlobs, Op, OpView,
+    Program, TensorData, TensorType, Value, ValueDef, ValueId, ValueType,
 };
 
 /// No tensor has more elements: programs must run in a moment.
@@ -15,7 +15,7 @@ const MAX_ELEMENTS: u64 = 20_000;
 const DRAWS: usize = 300;
 
 /// A small generator of numbers (splitmix64), the same on every machine.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -27,7 +27,7 @@ impl Random {
     }
 
     /// From 0 to just below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n.max(1) as u64) as usize
     }
 
@@ -45,7 +45,7 @@ impl Random {
     }
 
     /// A number of that element type; most are small.
-    pub fn number(&mut self, dtype: DataType) -> f64 {
+    pub(crate) fn number(&mut self, dtype: DataType) -> f64 {
         match dtype {
             DataType::Bool => self.below(2) as f64,
             d if d.is_float() => match self.below(40) {
@@ -61,8 +61,19 @@ impl Random {
     }
 }
 
+/// As many class labels.
+fn classes(count: u64) -> Constant {
+    let element = TensorType::scalar(DataType::String).into();
+    let ty = ValueType::List {
+        element: Box::new(element),
+        length: Dim::Known(count),
+    };
+    let labels = (0..count).map(|i| Constant::string(format!("class {i}")));
+    Constant::new(ty, ConstData::List(labels.collect()))
+}
+
 /// A constant of those numbers.
-pub fn constant(dtype: DataType, dims: &[u64], numbers: &[f64]) -> Constant {
+pub(crate) fn constant(dtype: DataType, dims: &[u64], numbers: &[f64]) -> Constant {
     let data = match dtype {
         DataType::Float32 => TensorData::Floats(numbers.iter().map(|&v| v as f32).collect()),
         DataType::Int32 => TensorData::Ints(numbers.iter().map(|&v| v as i32).collect()),
@@ -263,7 +274,7 @@ fn is_image_op(op: &str) -> bool {
 }
 
 /// A program under construction.
-pub struct Generator {
+pub(crate) struct Generator {
     pub random: Random,
     pub program: Program,
     opset: Opset,
@@ -275,7 +286,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let opsets = [Opset::IOS15, Opset::IOS16, Opset::IOS17, Opset::IOS18];
         let opset = *random.pick(&opsets);
@@ -310,7 +321,7 @@ impl Generator {
 
     /// The program, of about that many operations; `choose` names the first
     /// one, so that every operation gets its turn.
-    pub fn finish(mut self, ops: usize, choose: &'static OpDef) -> Program {
+    pub(crate) fn finish(mut self, ops: usize, choose: &'static OpDef) -> Program {
         let kinds = [
             DataType::Float32,
             DataType::Float16,
@@ -478,6 +489,9 @@ impl Generator {
     }
 
     fn argument(&mut self, def: &OpDef, param: &Param, draw: &mut Draw) -> Option<Arg> {
+        if (def.name, param.name) == ("classify", "classes") {
+            return Some(Arg::Const(classes(draw.dims.iter().product())));
+        }
         if matches!(param.kind, Kind::List | Kind::State) {
             let wanted = |ty: &ValueType| match param.kind {
                 Kind::List => matches!(ty, ValueType::List { .. }),
