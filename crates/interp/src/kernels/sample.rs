@@ -158,9 +158,6 @@ impl Sampler {
         let [_, channels, height, width] = images(x)?;
         let dims = [points.len(), channels, target[0], target[1]];
         let count = elements("x", &dims)?;
-        if count > 0 && (height == 0 || width == 0) {
-            return Err(bad("x", format_args!("has no pixels: {:?}", x.dims())));
-        }
         let data = elements_of::<T>(x)?;
         let area = height * width;
         let each = target[0] * target[1];
@@ -194,9 +191,12 @@ fn mirrored(at: f64, low: f64, high: f64) -> f64 {
     low + if beyond > span { 2.0 * span - beyond } else { beyond }
 }
 
+/// Samples, channels, height and width of images that have pixels.
 fn images(x: &Tensor) -> Result<[usize; 4]> {
-    <[usize; 4]>::try_from(x.dims())
-        .map_err(|_| bad("x", format_args!("has shape {:?}, expected rank 4", x.dims())))
+    match <[usize; 4]>::try_from(x.dims()) {
+        Ok(dims) if dims[2] > 0 && dims[3] > 0 => Ok(dims),
+        _ => Err(bad("x", format_args!("has shape {:?}, expected images", x.dims()))),
+    }
 }
 
 pub(crate) fn resample(call: &Call<'_>) -> Outputs {
