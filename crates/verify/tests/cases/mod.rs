@@ -6,7 +6,7 @@ use std::sync::Arc;
 use milwright_interp::{Observer, Options, Precision};
 use milwright_ir::{DataType, Model};
 use milwright_verify::features::Input;
-use milwright_verify::{Array, NamedArrays, Runner, Subject, npz};
+use milwright_verify::{Array, NamedArrays, Stage, Subject, npz};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -160,11 +160,11 @@ impl Case {
             step_limit: 1000,
             ..Options::default()
         };
-        let mut runner = Runner::new(subject, options).map_err(|e| chain(&e))?;
+        let mut stage = Stage::new(subject, options).map_err(|e| chain(&e))?;
         for (step, (inputs, expected)) in self.steps.iter().enumerate() {
-            let inputs = as_taken(inputs, runner.inputs());
-            let feed = runner.feed(&inputs, "the case").map_err(|e| chain(&e))?;
-            let outputs = runner
+            let inputs = as_taken(inputs, stage.inputs());
+            let feed = stage.feed(&inputs, "the case").map_err(|e| chain(&e))?;
+            let outputs = stage
                 .step_observed(&feed, observer)
                 .map_err(|e| chain(&e))?;
             for (name, expected) in expected.iter() {
