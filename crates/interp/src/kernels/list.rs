@@ -122,10 +122,10 @@ fn within(length: i64) -> Result<usize> {
     let length = size("init_length", length)?;
     match length <= MAX_LENGTH {
         true => Ok(length),
-        false => Err(KernelError::TooLarge {
-            elements: length.to_string(),
-            limit: MAX_LENGTH,
-        }),
+        false => Err(bad(
+            "init_length",
+            format_args!("{length} is more than {MAX_LENGTH}"),
+        )),
     }
 }
 
@@ -161,10 +161,7 @@ fn put(list: &mut List, param: &str, index: i64, value: Tensor) -> Result<()> {
             return Err(outside(list, param, index));
         }
         if at >= MAX_LENGTH {
-            return Err(KernelError::TooLarge {
-                elements: at.to_string(),
-                limit: MAX_LENGTH,
-            });
+            return Err(bad(param, format_args!("{at} is more than {MAX_LENGTH}")));
         }
         // Elements between are as those of a new list.
         let zeros = Tensor::new(value.dtype, value.data.zeros_like()?)?;
