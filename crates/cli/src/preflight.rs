@@ -9,8 +9,9 @@ use crate::terminal::Terminal;
 /// Rows of a table; the rest is in the JSON.
 const ROWS: usize = 10;
 
-/// Shows findings, worst first, and the verdict.
-pub(crate) fn show(report: &Preflight, out: &mut Terminal) -> anyhow::Result<()> {
+/// Shows findings, worst first, and the verdict; before them every operation, if
+/// `all`.
+pub(crate) fn show(report: &Preflight, all: bool, out: &mut Terminal) -> anyhow::Result<()> {
     let how = if report.precision == "half" {
         "as if converted to fp16: inputs, weights, parameters and results rounded"
     } else {
@@ -24,6 +25,9 @@ pub(crate) fn show(report: &Preflight, out: &mut Terminal) -> anyhow::Result<()>
         ),
         None => steps(report.steps),
     })?;
+    if all {
+        show_all(report, out)?;
+    }
     show_broken(report, out)?;
     show_constants(report, out)?;
     show_worst(report, out)?;
@@ -63,9 +67,44 @@ fn relative(difference: Option<&Difference>, nonfinite: u64) -> String {
 
 fn more(shown: usize, all: usize, out: &mut Terminal) -> anyhow::Result<()> {
     if all > shown {
-        out.line(format!("{} more; --json lists them all", all - shown))?;
+        out.line(format!(
+            "{} more; --per-op and --json list them all",
+            all - shown
+        ))?;
     }
     Ok(())
+}
+
+/// Every result, in the order of execution.
+fn show_all(report: &Preflight, out: &mut Terminal) -> anyhow::Result<()> {
+    out.heading("every result")?;
+    let mut table = Table::new(&[
+        "operation",
+        "range in fp32",
+        ">smallest",
+        ">too large",
+        ">NaN or Inf",
+        ">under 6.1e-5",
+        ">become 0",
+        ">of elements",
+        ">added",
+        ">in the whole run",
+    ]);
+    for o in &report.ops {
+        table.row([
+            o.op.clone(),
+            range(o.min, o.max),
+            o.smallest.map(number).unwrap_or_default(),
+            o.overflow.to_string(),
+            o.nonfinite.to_string(),
+            o.below_normal.to_string(),
+            o.to_zero.to_string(),
+            o.elements.to_string(),
+            relative(o.added.as_ref(), o.nonfinite + o.overflow),
+            relative(o.total.as_ref(), o.nonfinite_in_run),
+        ]);
+    }
+    table.write(out)
 }
 
 /// Operations whose own result does not fit.

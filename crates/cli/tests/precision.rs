@@ -108,6 +108,13 @@ fn preflight_is_a_report_for_people_and_for_scripts() {
     ] {
         assert!(row.contains_key(key), "{key}");
     }
+    // Every row, on demand.
+    let rows = report["ops"].as_array().unwrap();
+    let all = expect(0, &[&args[..], &["--per-op"]].concat());
+    for row in rows {
+        assert!(all.contains(row["op"].as_str().unwrap()), "{row}");
+    }
+    assert!(all.lines().count() >= text.lines().count() + rows.len());
     // Without inputs they are random, and that is said.
     let text = expect(0, &["verify", &model, "--preflight"]);
     assert!(text.contains("random inputs (--seed 0)"), "{text}");
@@ -123,11 +130,7 @@ fn preflight_is_a_report_for_people_and_for_scripts() {
 #[test]
 fn preflight_does_not_go_with_a_comparison() {
     let model = fixture("mel-frontend/fp32.mlpackage");
-    for more in [
-        &["--against", model.as_str()][..],
-        &["--atol", "1"],
-        &["--per-op"],
-    ] {
+    for more in [&["--against", model.as_str()][..], &["--atol", "1"]] {
         let args = [&["verify", model.as_str(), "--preflight"], more].concat();
         assert_eq!(common::milwright(&args).status.code(), Some(2), "{more:?}");
     }

@@ -113,38 +113,62 @@ impl Moment<'_> {
 
     fn operand(&self, id: ValueId, precision: Precision) -> Option<Result<Value, Error>> {
         let value = self.lane.get(id)?;
-        let held = value.clone().map(|t| held_in_range(precision, &t));
+        // A constant is rounded once, for the shadow.
+        let shadow = self.shadow.filter(|s| s.lane.precision == precision);
+        let rounded = shadow
+            .filter(|_| self.frame.is_constant_value(id))
+            .and_then(|shadow| shadow.lane.get(id));
+        let held = match (value, rounded) {
+            (Value::Tensor(own), Some(Value::Tensor(rounded))) => {
+                kept_in_range(own, rounded.clone()).map(Value::Tensor)
+            }
+            (value, _) => value.clone().map(|t| held_in_range(precision, &t)),
+        };
         Some(held.map_err(|e| self.frame.op_error(self.op, e)))
     }
 }
 
 /// The tensor as `precision` holds it, but elements that would become infinite
 /// stay.
-fn held_in_range(precision: Precision, tensor: &Tensor) -> Result<Tensor, KernelError> {
-    let rounded = precision.hold(tensor.clone())?;
-    if precision.rounding(tensor.dtype).is_none() {
-        return Ok(rounded);
+fn held_in_range(precision: Precision, own: &Tensor) -> Result<Tensor, KernelError> {
+    let rounded = precision.hold(own.clone())?;
+    match precision.rounding(own.dtype) {
+        Some(_) => kept_in_range(own, rounded),
+        None => Ok(rounded),
     }
-    let own: Vec<f32> = elements(tensor)?;
-    let mut kept: Vec<f32> = elements(&rounded)?;
-    let mut overflows = false;
-    for (kept, own) in kept.iter_mut().zip(own) {
-        if kept.is_infinite() && own.is_finite() {
-            *kept = own;
-            overflows = true;
-        }
-    }
-    if !overflows {
-        return Ok(rounded);
-    }
-    let data = candle_core::Tensor::from_vec(kept, tensor.dims(), &Device::Cpu)?;
-    Ok(Tensor {
-        dtype: tensor.dtype,
-        data: data.to_dtype(precision.float())?,
-    })
 }
 
-fn elements(tensor: &Tensor) -> Result<Vec<f32>, KernelError> {
-    let flat = tensor.data.to_dtype(DType::F32)?.flatten_all()?;
-    Ok(flat.to_vec1()?)
+/// `rounded`, with the elements of `own` where only rounding made them
+/// infinite.
+fn kept_in_range(own: &Tensor, rounded: Tensor) -> Result<Tensor, KernelError> {
+    const CHUNK: usize = 1 << 20;
+    let overflows = |own: f32, rounded: f32| rounded.is_infinite() && own.is_finite();
+    let (flat, flat_rounded) = (own.data.flatten_all()?, rounded.data.flatten_all()?);
+    let count = flat.elem_count();
+    let part = |flat: &candle_core::Tensor, start: usize| -> Result<Vec<f32>, KernelError> {
+        let part = flat.narrow(0, start, CHUNK.min(count - start))?;
+        Ok(part.to_dtype(DType::F32)?.to_vec1()?)
+    };
+    let mut kept: Option<Vec<f32>> = None;
+    for start in (0..count).step_by(CHUNK) {
+        let (own, rounded) = (part(&flat, start)?, part(&flat_rounded, start)?);
+        if !own.iter().zip(&rounded).any(|(&o, &r)| overflows(o, r)) {
+            continue;
+        }
+        let kept = match &mut kept {
+            Some(kept) => kept,
+            None => kept.insert(flat_rounded.to_dtype(DType::F32)?.to_vec1()?),
+        };
+        for (kept, own) in kept[start..].iter_mut().zip(own) {
+            if overflows(own, *kept) {
+                *kept = own;
+            }
+        }
+    }
+    let Some(kept) = kept else { return Ok(rounded) };
+    let data = candle_core::Tensor::from_vec(kept, own.dims(), &Device::Cpu)?;
+    Ok(Tensor {
+        dtype: own.dtype,
+        data: data.to_dtype(rounded.data.dtype())?,
+    })
 }

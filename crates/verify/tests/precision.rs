@@ -13,7 +13,9 @@ use std::path::Path;
 
 use candle_core::DType;
 use common::{Case, cases, fixtures, shared};
-use milwright_interp::{Precision, Value};
+use half::{bf16, f16};
+use milwright_interp::{Precision, Tensor, Value};
+use milwright_ir::{DataType, ValueType};
 use milwright_verify::{Array, Output};
 
 /// Operations that compute: in double precision their results have digits that
@@ -192,4 +194,97 @@ fn shared_models_in_double_precision() {
         ];
         fp64_agrees(&models, &exceptions);
     }
+}
+
+/// The largest integers that a type holds, where it holds fewer than the one it
+/// is held in.
+fn range(dtype: DataType) -> Option<(f64, f64)> {
+    let unsigned = dtype.name().starts_with("uint") || dtype == DataType::Bool;
+    match (dtype, dtype.bits()) {
+        (DataType::Bool, _) => Some((0.0, 1.0)),
+        (_, Some(bits)) if dtype.is_int() && bits < 64 => {
+            let size = 2f64.powi(bits as i32);
+            Some(if unsigned {
+                (0.0, size - 1.0)
+            } else {
+                (-size / 2.0, size / 2.0 - 1.0)
+            })
+        }
+        _ => None,
+    }
+}
+
+/// How many elements of a value are not what the declared type holds.
+fn outside(t: &Tensor, precision: Precision) -> usize {
+    let flat = t.data.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
+    let values: Vec<f64> = flat.to_vec1().unwrap();
+    let narrow: fn(f64) -> f64 = match (precision, t.dtype) {
+        (Precision::Half, dtype) if dtype.is_float() => |v| f16::from_f64(v).to_f64(),
+        (_, DataType::Float16) => |v| f16::from_f64(v).to_f64(),
+        (_, DataType::BFloat16) => |v| bf16::from_f64(v).to_f64(),
+        _ => match range(t.dtype) {
+            Some((low, high)) => {
+                let wrong = |v: &&f64| !(low..=high).contains(*v);
+                return values.iter().filter(wrong).count();
+            }
+            None => return 0,
+        },
+    };
+    let wrong = |v: &&f64| narrow(**v) != **v && !v.is_nan();
+    values.iter().filter(wrong).count()
+}
+
+/// Looks at every value of a case (constants, inputs, results, those in blocks,
+/// states): how many there are, and how many hold what their type cannot.
+fn look(case: &Case, precision: Precision) -> (usize, usize) {
+    let mut runner = case.runner(precision);
+    let feeds = case.feeds(&runner);
+    let stage = runner.single("the test").unwrap();
+    let (mut values, mut wrong) = (0, 0);
+    let mut check = |value: &Value| {
+        if let Value::Tensor(t) = value {
+            values += 1;
+            wrong += usize::from(outside(t, precision) > 0);
+        }
+    };
+    stage
+        .visit_constants(&mut |_, outputs| outputs.iter().for_each(&mut check))
+        .unwrap();
+    for feed in &feeds {
+        let step = stage.step_observed(feed, &mut |_, outputs| {
+            outputs.iter().for_each(&mut check);
+        });
+        step.unwrap();
+    }
+    let program = stage.subject().program;
+    for (name, data) in stage.states() {
+        let mut inputs = stage.function().inputs.iter();
+        let id = inputs.find(|&&id| program.values[id].name == name).unwrap();
+        let ValueType::State(inner) = &program.values[*id].ty else {
+            panic!("{name}");
+        };
+        let dtype = inner.as_tensor().unwrap().dtype;
+        check(&Value::Tensor(Tensor { dtype, data }));
+    }
+    (values, wrong)
+}
+
+#[test]
+fn native_and_half_hold_what_their_types_can() {
+    let mut below = cases(&fixtures());
+    below.extend(shared().map(|s| cases(&s)).unwrap_or_default());
+    let mut counts = BTreeMap::new();
+    for case in &below {
+        for precision in [Precision::Native, Precision::Half, Precision::Fp32] {
+            let (values, wrong) = look(case, precision);
+            let count: &mut (usize, usize) = counts.entry(precision.name()).or_default();
+            *count = (count.0 + values, count.1 + wrong);
+            if precision != Precision::Fp32 {
+                assert_eq!(wrong, 0, "{}: {precision:?}", case.name);
+            }
+        }
+    }
+    println!("values, and how many hold what their type cannot: {counts:?}");
+    // The check can fail: fp32 does not round.
+    assert!(counts["fp32"].1 > 500 && counts["native"].0 > 5000);
 }

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// that fp16 cannot hold, and the operations that add most error. An fp32
     /// model is run as if it were converted. Exit status 1 when something
     /// overflows or becomes NaN.
-    #[arg(long, conflicts_with_all = ["per_op", "atol", "rtol"])]
+    #[arg(long, conflicts_with_all = ["atol", "rtol"])]
     preflight: bool,
 
     #[command(flatten)]
@@ -64,7 +64,8 @@ pub(crate) struct Options {
     precision: Option<PrecisionOption>,
 
     /// Against a model: compare every value that both programs name, and show
-    /// the first operation whose output departs.
+    /// the first operation whose output departs. With --preflight: show every
+    /// operation.
     #[arg(long)]
     per_op: bool,
 
@@ -179,7 +180,7 @@ fn run_preflight(
     if options.json {
         out.json(&report)?;
     } else {
-        crate::preflight::show(&report, out)?;
+        crate::preflight::show(&report, options.per_op, out)?;
     }
     Ok(if report.ok {
         Outcome::Clean

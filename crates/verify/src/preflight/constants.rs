@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use milwright_interp::{Precision, Value};
+use milwright_interp::{Precision, Tensor, Value};
 use milwright_ir::{Arg, BlobSource, Constant, OpId, Program, ValueId};
 
-use super::measure::{Span, elements};
+use super::measure::{Elements, Span};
 use super::report::ConstantReport;
 use crate::error::Error;
 use crate::stage::Stage;
@@ -30,9 +30,9 @@ pub(super) fn check(
     let users = users(program, &ops);
     let mut found = Vec::new();
     let mut checked = 0;
-    let mut look = |name: String, used_by: Vec<String>, values: &[f64]| {
+    let mut look = |name: String, used_by: Vec<String>, values: &Elements| {
         let mut span = Span::default();
-        values.iter().for_each(|&v| span.add(v, true));
+        span.add_all(values, true);
         checked += 1;
         if span.overflow + span.to_zero > 0 {
             found.push(ConstantReport {
@@ -52,7 +52,7 @@ pub(super) fn check(
             let Some(used_by) = users.get(&id).filter(|_| is_rounded(precision, t.dtype)) else {
                 continue;
             };
-            if let Some(values) = elements(t) {
+            if let Some(values) = Elements::of(t) {
                 look(program.values[id].name.clone(), used_by.clone(), &values);
             }
         }
@@ -119,6 +119,9 @@ fn written_in_place(program: &Program, id: OpId) -> Vec<(&str, &Constant)> {
     args.chain(attributes).collect()
 }
 
-fn read(constant: &Constant, blobs: &dyn BlobSource) -> Option<Vec<f64>> {
-    constant.to_f64s(blobs).ok()
+fn read(constant: &Constant, blobs: &dyn BlobSource) -> Option<Elements> {
+    let values = constant.to_f64s(blobs).ok()?;
+    let data = candle_core::Tensor::new(values, &candle_core::Device::Cpu).ok()?;
+    let dtype = constant.tensor_type()?.dtype;
+    Elements::of(&Tensor { dtype, data })
 }

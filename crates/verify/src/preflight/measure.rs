@@ -1,5 +1,6 @@
 //! Counts over the elements of a result.
 
+use candle_core::DType;
 use half::f16;
 use milwright_interp::Tensor;
 
@@ -9,11 +10,37 @@ use super::report::Difference;
 /// last place above the largest number, 65504.
 pub(super) const TOO_LARGE: f64 = 65520.0;
 
-/// Elements as `f64`. `None` when the tensor library fails, which it does not
-/// for what it made itself.
-pub(super) fn elements(tensor: &Tensor) -> Option<Vec<f64>> {
-    let flat = tensor.data.to_dtype(candle_core::DType::F64).ok()?;
-    flat.flatten_all().ok()?.to_vec1().ok()
+/// Elements that are looked at together: a weight of gigabytes is never copied
+/// as a whole.
+const CHUNK: usize = 1 << 20;
+
+/// The elements of a tensor in order, as `f64`, a chunk at a time.
+pub(super) struct Elements(candle_core::Tensor);
+
+impl Elements {
+    /// `None` when the tensor library fails, which it does not for what it made
+    /// itself.
+    pub(super) fn of(tensor: &Tensor) -> Option<Self> {
+        tensor.data.flatten_all().ok().map(Elements)
+    }
+
+    fn len(&self) -> usize {
+        self.0.elem_count()
+    }
+
+    fn chunk(&self, start: usize) -> Option<Vec<f64>> {
+        let part = self
+            .0
+            .narrow(0, start, CHUNK.min(self.len() - start))
+            .ok()?;
+        part.to_dtype(DType::F64).ok()?.to_vec1().ok()
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = Vec<f64>> {
+        (0..self.len())
+            .step_by(CHUNK)
+            .map_while(|start| self.chunk(start))
+    }
 }
 
 /// What a sequence of values spans.
@@ -31,8 +58,15 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// Adds all elements; fp16 has to hold them if `half`.
+    pub(super) fn add_all(&mut self, elements: &Elements, half: bool) {
+        for chunk in elements.chunks() {
+            chunk.into_iter().for_each(|v| self.add(v, half));
+        }
+    }
+
     /// Adds a value; one that fp16 has to hold if `half`.
-    pub(super) fn add(&mut self, value: f64, half: bool) {
+    fn add(&mut self, value: f64, half: bool) {
         self.elements += 1;
         if value.is_nan() {
             self.nan += 1;
@@ -76,12 +110,18 @@ pub(super) struct Distance {
 
 impl Distance {
     /// Adds an execution; ignored when the shapes differ.
-    pub(super) fn add(&mut self, reference: &[f64], other: &[f64]) {
+    pub(super) fn add(&mut self, reference: &Elements, other: &Elements) {
         if reference.len() != other.len() {
             return;
         }
         // Of nothing, everything was compared.
-        self.compared += u64::from(reference.is_empty());
+        self.compared += u64::from(reference.len() == 0);
+        for (reference, other) in reference.chunks().zip(other.chunks()) {
+            self.add_chunk(&reference, &other);
+        }
+    }
+
+    fn add_chunk(&mut self, reference: &[f64], other: &[f64]) {
         for (&r, &o) in reference.iter().zip(other) {
             self.changed += u64::from(r != o && !(r.is_nan() && o.is_nan()));
             if r.is_finite() && !o.is_finite() {
@@ -151,12 +191,28 @@ mod tests {
         );
     }
 
+    fn of(values: &[f64]) -> Elements {
+        let data = candle_core::Tensor::new(values, &candle_core::Device::Cpu).unwrap();
+        let dtype = milwright_ir::DataType::Float64;
+        Elements::of(&Tensor { dtype, data }).unwrap()
+    }
+
+    #[test]
+    fn chunks_cover_every_element() {
+        let values: Vec<f64> = (0..2 * CHUNK + 3).map(|i| i as f64).collect();
+        let all: Vec<f64> = of(&values).chunks().flatten().collect();
+        assert_eq!(all, values);
+        let mut span = Span::default();
+        span.add_all(&of(&values), false);
+        assert_eq!(span.elements, values.len() as u64);
+    }
+
     #[test]
     fn distances_leave_out_what_is_not_finite_and_count_it() {
         let mut d = Distance::default();
         d.add(
-            &[3.0, 4.0, 1e6, 1.0, f64::NEG_INFINITY],
-            &[3.0, 4.5, f64::INFINITY, f64::NAN, f64::NEG_INFINITY],
+            &of(&[3.0, 4.0, 1e6, 1.0, f64::NEG_INFINITY]),
+            &of(&[3.0, 4.5, f64::INFINITY, f64::NAN, f64::NEG_INFINITY]),
         );
         assert_eq!(
             (d.nonfinite, d.nonfinite_though_small, d.changed),
@@ -167,10 +223,10 @@ mod tests {
         assert_eq!((found.max_abs, found.changed), (0.5, None));
         assert_eq!(Distance::default().finish(true), None);
         let mut d = Distance::default();
-        d.add(&[1.0], &[f64::NAN]);
+        d.add(&of(&[1.0]), &of(&[f64::NAN]));
         assert_eq!((d.nonfinite, d.finish(true)), (1, None));
         let mut d = Distance::default();
-        d.add(&[0.0], &[1.0]);
+        d.add(&of(&[0.0]), &of(&[1.0]));
         assert_eq!(d.finish(false).unwrap().relative, None);
     }
 }

@@ -18,7 +18,7 @@ pub use report::{ConstantReport, Difference, OpReport, OutputLoss, Preflight, SC
 use crate::error::Error;
 use crate::inputs::Feed;
 use crate::stage::Stage;
-use measure::{Distance, Span, elements};
+use measure::{Distance, Elements, Span};
 
 /// How many operations are named as adding most error.
 const WORST: usize = 10;
@@ -186,7 +186,7 @@ impl Ops<'_> {
                 continue;
             };
             if let Ok(held) = precision.hold(tensor)
-                && let Some(held) = elements(&held)
+                && let Some(held) = Elements::of(&held)
             {
                 row.added.add(&reference, &held);
                 row.total.add(&reference, &held);
@@ -264,12 +264,10 @@ impl Ops<'_> {
 
 impl Row {
     /// Adds an execution of the reference; returns its elements.
-    fn add_reference(&mut self, tensor: &Tensor, precision: Precision) -> Option<Vec<f64>> {
-        let reference = elements(tensor)?;
+    fn add_reference(&mut self, tensor: &Tensor, precision: Precision) -> Option<Elements> {
+        let reference = Elements::of(tensor)?;
         let half = precision.rounding(tensor.dtype) == Some(candle_core::DType::F16);
-        for &v in &reference {
-            self.span.add(v, half);
-        }
+        self.span.add_all(&reference, half);
         Some(reference)
     }
 
@@ -316,7 +314,7 @@ impl Column {
 
     fn add(&mut self, own: &Value, beside: Option<&(String, Value)>) {
         if let (Value::Tensor(own), Some((_, Value::Tensor(beside)))) = (own, beside)
-            && let (Some(reference), Some(other)) = (elements(own), elements(beside))
+            && let (Some(reference), Some(other)) = (Elements::of(own), Elements::of(beside))
         {
             self.float = own.dtype.is_float();
             self.total.add(&reference, &other);
@@ -332,9 +330,9 @@ impl Column {
     }
 }
 
-fn nth(values: &[Value], at: usize) -> Option<Vec<f64>> {
+fn nth(values: &[Value], at: usize) -> Option<Elements> {
     match values.get(at) {
-        Some(Value::Tensor(t)) => elements(t),
+        Some(Value::Tensor(t)) => Elements::of(t),
         _ => None,
     }
 }
