@@ -122,7 +122,10 @@ fn verdict(report: &Report, out: &mut Terminal) -> anyhow::Result<()> {
         None => String::new(),
     };
     let result = if report.ok {
-        format!("ok: {all} outputs agree")
+        match all {
+            1 => "ok: 1 output agrees".to_owned(),
+            _ => format!("ok: {all} outputs agree"),
+        }
     } else if bad == 0 {
         "DIFFERENT: the outputs agree, a value before them departs".to_owned()
     } else {
