@@ -214,13 +214,16 @@ pub(crate) fn zip<A: Element, B: Element, O: Element>(
     })
 }
 
+/// What [`zip_slices`] does with slices of one length.
+type ZipSlices<'a, A, B, O> = &'a (dyn Fn(&[A], &[B], &mut [O]) + Sync);
+
 /// [`zip`] by slices of one length. So only the loop over them is compiled for
 /// each function.
 fn zip_slices<A: Element, B: Element, O: Element>(
     x: &Tensor,
     y: &Tensor,
     grain: usize,
-    f: &(dyn Fn(&[A], &[B], &mut [O]) + Sync),
+    f: ZipSlices<'_, A, B, O>,
 ) -> Result<Tensor> {
     let dims = broadcast("y", x.dims(), y.dims())?;
     let count = elements("y", &dims)?;

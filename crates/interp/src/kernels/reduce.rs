@@ -173,6 +173,9 @@ macro_rules! reduce_integer {
 }
 reduce_integer!(i32);
 
+/// Reduces the columns from some number on of a slab into a slice.
+type Columns<'a, T> = &'a (dyn Fn(&[T], usize, &mut [T]) + Sync);
+
 /// A tensor seen as `[outer, length, inner]`, reduced along `length`.
 struct Plan {
     x: Tensor,
@@ -245,10 +248,7 @@ impl Plan {
     }
 
     /// [`Plan::columns`], compiled once and not once for a function.
-    fn each_tile<T: Element>(
-        &self,
-        f: &(dyn Fn(&[T], usize, &mut [T]) + Sync),
-    ) -> Result<Tensor> {
+    fn each_tile<T: Element>(&self, f: Columns<'_, T>) -> Result<Tensor> {
         let data = layout::elements::<T>(&self.x)?;
         let slab = self.length * self.inner;
         let mut out = layout::zeros::<T>(&[self.outer, self.inner])?;
