@@ -6,6 +6,7 @@
 //! that the program declares, or the run ends in an error that names the
 //! operation.
 
+mod agreement;
 mod call;
 mod control;
 mod error;
@@ -18,6 +19,7 @@ mod session;
 mod shadow;
 mod value;
 
+pub use agreement::{Agreement, agreement};
 pub use error::{Error, KernelError};
 pub use frame::is_executable;
 pub use precision::Precision;

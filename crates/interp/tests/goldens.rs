@@ -12,7 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use milwright_interp::{Options, Precision, Session, Value, is_executable};
+use milwright_interp::{Agreement, Options, Precision, Session, Value, agreement, is_executable};
 use milwright_ir::{
     Arg, Block, Constant, DataType, Function, NoBlobs, Op, OpView, Program, TensorData, TensorType,
     ValueDef, ValueType,
@@ -43,6 +43,10 @@ impl Array {
             DataType::Int32
         } else if header.contains("'|b1'") {
             DataType::Bool
+        } else if header.contains("'|u1'") {
+            DataType::UInt8
+        } else if header.contains("'|i1'") {
+            DataType::Int8
         } else {
             panic!("{header}")
         };
@@ -67,6 +71,10 @@ impl Array {
                 let data: Vec<i32> = words.iter().map(|b| i32::from_le_bytes(*b)).collect();
                 Tensor::from_vec(data, dims, device)
             }
+            DataType::Int8 => {
+                let data: Vec<i32> = self.bytes.iter().map(|&b| i32::from(b as i8)).collect();
+                Tensor::from_vec(data, dims, device)
+            }
             _ => Tensor::from_vec(self.bytes.clone(), dims, device),
         }
         .unwrap()
@@ -88,7 +96,8 @@ impl Array {
                 DataType::Int32 => {
                     TensorData::Ints(words.iter().map(|b| i32::from_le_bytes(*b)).collect())
                 }
-                _ => TensorData::Bools(self.bytes.iter().map(|&b| b != 0).collect()),
+                DataType::Bool => TensorData::Bools(self.bytes.iter().map(|&b| b != 0).collect()),
+                _ => TensorData::Bytes(self.bytes.clone().into()),
             },
         )
     }
@@ -270,7 +279,10 @@ fn run(case: &Json, arrays: &HashMap<String, Array>, precision: Precision) -> Re
             expected.len()
         ));
     }
-    let tolerance = case["tolerance"].as_f64().unwrap_or(1e-5);
+    let tolerance = match agreement(op_type).unwrap() {
+        Agreement::Exact => None,
+        _ => Some(case["tolerance"].as_f64().unwrap_or(1e-5)),
+    };
     for ((name, value), expected) in outputs.iter().zip(expected) {
         let Value::Tensor(got) = value else {
             return Err(format!("{name} is no tensor"));
@@ -289,7 +301,9 @@ fn run(case: &Json, arrays: &HashMap<String, Array>, precision: Precision) -> Re
     Ok(())
 }
 
-fn compare(got: &Tensor, expected: &Tensor, tolerance: f64) -> Result<(), String> {
+/// Without a tolerance the bits must be the same, once a result in double
+/// precision has been rounded.
+fn compare(got: &Tensor, expected: &Tensor, tolerance: Option<f64>) -> Result<(), String> {
     if got.dims() != expected.dims() {
         return Err(format!(
             "shape {:?}, expected {:?}",
@@ -297,7 +311,7 @@ fn compare(got: &Tensor, expected: &Tensor, tolerance: f64) -> Result<(), String
             expected.dims()
         ));
     }
-    let exact = expected.dtype() != DType::F32;
+    let tolerance = tolerance.filter(|_| expected.dtype() == DType::F32);
     let wide = |t: &Tensor| -> Vec<f64> {
         let flat = t.contiguous().unwrap().flatten_all().unwrap();
         flat.to_dtype(DType::F64).unwrap().to_vec1().unwrap()
@@ -306,9 +320,11 @@ fn compare(got: &Tensor, expected: &Tensor, tolerance: f64) -> Result<(), String
     let finite = expected.iter().filter(|v| v.is_finite());
     let scale = finite.fold(1f64, |m, v| m.max(v.abs()));
     for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
-        let same =
-            g == e || (g.is_nan() && e.is_nan()) || (!exact && (g - e).abs() <= tolerance * scale);
-        if !same {
+        let same = match tolerance {
+            None => (*g as f32).to_bits() == (*e as f32).to_bits(),
+            Some(tolerance) => g == e || (g - e).abs() <= tolerance * scale,
+        };
+        if !same && !(g.is_nan() && e.is_nan()) {
             return Err(format!("element {i} is {g}, expected {e} (scale {scale})"));
         }
     }
@@ -339,7 +355,14 @@ fn run_all(family: &str) {
         }
     }
     let list: Vec<String> = counts.iter().map(|(op, n)| format!("{op} {n}")).collect();
-    println!("{family}: {} cases: {}", cases.len(), list.join(", "));
+    let exact = |op: &str| agreement(op) == Some(Agreement::Exact);
+    let exact = cases.iter().filter(|c| exact(c["op"].as_str().unwrap()));
+    println!(
+        "{family}: {} cases, {} of exact kernels: {}",
+        cases.len(),
+        exact.count(),
+        list.join(", ")
+    );
     assert!(
         failures.is_empty(),
         "{} of {} cases fail:\n{}",

@@ -6,6 +6,7 @@ mod check;
 mod parallel;
 mod runs;
 
+use crate::agreement::Agreement;
 use crate::call::Kernel;
 
 pub(crate) mod float;
@@ -15,10 +16,13 @@ pub(crate) mod rows;
 pub(crate) mod vmath;
 
 /// A kernel family is a file with functions `fn(&Call) -> Outputs`; one line
-/// here names the operations that it executes. `function = "op"` is for an
-/// operation whose name is a word of Rust.
+/// here names the operations that it executes, and after the family how exactly
+/// they agree with other implementations ([`Agreement`]). `function = "op"` is
+/// for an operation whose name is a word of Rust, `op as agreement` for one that
+/// agrees otherwise than its family.
 macro_rules! kernels {
-    ($($family:ident: $($op:ident $(= $name:literal)?),+ $(,)?;)*) => {
+    ($($family:ident $agree:ident:
+        $($op:ident $(= $name:literal)? $(as $own:ident)?),+ $(,)?;)*) => {
         $(pub(crate) mod $family;)*
 
         /// The kernel of an operation type.
@@ -28,6 +32,29 @@ macro_rules! kernels {
                 _ => None,
             }
         }
+
+        /// How exactly the kernel of an operation type agrees with others.
+        pub(crate) fn agreement(op_type: &str) -> Option<Agreement> {
+            match op_type {
+                $($(name!($op $($name)?) => Some(agreement!($agree $($own)?)),)+)*
+                _ => None,
+            }
+        }
+    };
+}
+
+macro_rules! agreement {
+    (exact) => {
+        Agreement::Exact
+    };
+    (rounding) => {
+        Agreement::Rounding
+    };
+    (random) => {
+        Agreement::Random
+    };
+    ($family:ident $own:ident) => {
+        agreement!($own)
     };
 }
 
@@ -45,47 +72,50 @@ macro_rules! name {
 pub(crate) const MAX_ELEMENTS: usize = 1 << 36;
 
 kernels! {
-    attention: scaled_dot_product_attention;
-    binary: add, sub, mul, real_div, floor_div, modulo = "mod", pow, maximum, minimum, equal,
-        not_equal, less, less_equal, greater, greater_equal, logical_and, logical_or, logical_xor;
-    cast: cast;
-    classify: classify;
-    constexpr: constexpr_affine_dequantize, constexpr_blockwise_shift_scale, constexpr_cast,
+    attention rounding: scaled_dot_product_attention;
+    binary exact: add, sub, mul, real_div, floor_div, modulo = "mod", pow as rounding, maximum,
+        minimum, equal, not_equal, less, less_equal, greater, greater_equal, logical_and,
+        logical_or, logical_xor;
+    cast exact: cast;
+    classify exact: classify;
+    constexpr exact: constexpr_affine_dequantize, constexpr_blockwise_shift_scale, constexpr_cast,
         constexpr_lut_to_dense, constexpr_lut_to_sparse, constexpr_sparse_blockwise_shift_scale,
         constexpr_sparse_to_dense;
-    conv: conv, conv_transpose;
-    conv_quantized: conv_quantized;
-    crop_resize: crop_resize;
-    gather: gather, gather_along_axis, gather_nd, scatter, scatter_along_axis, scatter_nd;
-    gelu: gelu;
-    identity: identity;
-    join: concat, split, stack, tile;
-    linear: einsum, linear, matmul;
-    list: list_gather, list_length, list_read, list_scatter, list_write, make_list;
-    nms: non_maximum_suppression;
-    nonzero: non_zero;
-    norm: batch_norm, instance_norm, l2_norm, layer_norm, local_response_norm;
-    pad: pad;
-    pool: avg_pool, l2_pool, max_pool;
-    quantization: dequantize, quantize;
-    random: random_bernoulli, random_categorical, random_normal, random_uniform;
-    recurrent: gru, lstm, rnn;
-    reduce: cumsum, reduce_argmax, reduce_argmin, reduce_l1_norm, reduce_l2_norm, reduce_log_sum,
-        reduce_log_sum_exp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum,
-        reduce_sum_square;
-    resize: resize, resize_bilinear, resize_nearest_neighbor, upsample_bilinear,
-        upsample_nearest_neighbor;
-    sample: affine, resample;
-    select: select;
-    shape: band_part, expand_dims, fill, fill_like, flatten2d, one_hot, range_1d, reshape,
-        reshape_like, reverse, reverse_sequence, shape, squeeze, transpose;
-    slice: slice_by_index, slice_by_size, slice_update;
-    softmax: softmax;
-    sort: argsort, topk;
-    space: batch_to_space, crop, depth_to_space, pixel_shuffle, pixel_unshuffle, sliding_windows,
-        space_to_batch, space_to_depth;
-    unary: abs, acos, asin, atan, atanh, ceil, clamped_relu, clip, cos, cosh, elu, erf, exp, exp2,
-        floor, inverse, leaky_relu, linear_activation, log, logical_not, prelu, relu, relu6, round,
-        rsqrt, scaled_tanh, sigmoid, sigmoid_hard, sign, silu, sin, sinh, softplus,
-        softplus_parametric, softsign, sqrt, square, tan, tanh, threshold, thresholded_relu;
+    conv rounding: conv, conv_transpose;
+    conv_quantized rounding: conv_quantized;
+    crop_resize rounding: crop_resize;
+    gather exact: gather, gather_along_axis, gather_nd, scatter, scatter_along_axis, scatter_nd;
+    gelu rounding: gelu;
+    identity exact: identity;
+    join exact: concat, split, stack, tile;
+    linear rounding: einsum, linear, matmul;
+    list exact: list_gather, list_length, list_read, list_scatter, list_write, make_list;
+    nms exact: non_maximum_suppression;
+    nonzero exact: non_zero;
+    norm rounding: batch_norm, instance_norm, l2_norm, layer_norm, local_response_norm;
+    pad exact: pad;
+    pool rounding: avg_pool, l2_pool, max_pool as exact;
+    quantization exact: dequantize, quantize;
+    random random: random_bernoulli, random_categorical, random_normal, random_uniform;
+    recurrent rounding: gru, lstm, rnn;
+    reduce rounding: cumsum, reduce_argmax as exact, reduce_argmin as exact, reduce_l1_norm,
+        reduce_l2_norm, reduce_log_sum, reduce_log_sum_exp, reduce_max as exact, reduce_mean,
+        reduce_min as exact, reduce_prod, reduce_sum, reduce_sum_square;
+    resize rounding: resize, resize_bilinear, resize_nearest_neighbor as exact, upsample_bilinear,
+        upsample_nearest_neighbor as exact;
+    sample rounding: affine, resample;
+    select exact: select;
+    shape exact: band_part, expand_dims, fill, fill_like, flatten2d, one_hot, range_1d as rounding,
+        reshape, reshape_like, reverse, reverse_sequence, shape, squeeze, transpose;
+    slice exact: slice_by_index, slice_by_size, slice_update;
+    softmax rounding: softmax;
+    sort exact: argsort, topk;
+    space exact: batch_to_space, crop, depth_to_space, pixel_shuffle, pixel_unshuffle,
+        sliding_windows, space_to_batch, space_to_depth;
+    unary rounding: abs as exact, acos, asin, atan, atanh, ceil as exact, clamped_relu as exact,
+        clip as exact, cos, cosh, elu, erf, exp, exp2, floor as exact, inverse, leaky_relu as exact,
+        linear_activation, log, logical_not as exact, prelu as exact, relu as exact,
+        relu6 as exact, round as exact, rsqrt, scaled_tanh, sigmoid, sigmoid_hard, sign as exact,
+        silu, sin, sinh, softplus, softplus_parametric, softsign, sqrt as exact, square as exact,
+        tan, tanh, threshold as exact, thresholded_relu as exact;
 }
