@@ -7,16 +7,16 @@
     reason = "tests fail by panicking and print what they checked"
 )]
 
+mod common;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use common::Builder;
 use milwright_interp::{Agreement, Options, Precision, Session, Value, agreement, is_executable};
-use milwright_ir::{
-    Arg, Block, Constant, DataType, Function, NoBlobs, Op, OpView, Program, TensorData, TensorType,
-    ValueDef, ValueType,
-};
+use milwright_ir::{Constant, DataType, NoBlobs, TensorData, TensorType, ops};
 use serde_json::Value as Json;
 
 fn folder() -> PathBuf {
@@ -156,55 +156,13 @@ fn constant(json: &Json) -> Constant {
     Constant::tensor(TensorType::fixed(dtype, &dims), data)
 }
 
-/// A program of one operation, under construction.
-struct Builder {
-    program: Program,
-    body: Block,
-    inputs: Vec<milwright_ir::ValueId>,
-}
-
-impl Builder {
-    fn value(&mut self, name: &str, ty: ValueType, def: ValueDef) -> milwright_ir::ValueId {
-        self.program.values.push(milwright_ir::Value {
-            name: name.to_owned(),
-            ty,
-            def,
-        })
-    }
-
-    fn constant(&mut self, name: &str, constant: Constant) -> Arg {
-        let ty = constant.ty.clone();
-        let mut op = Op::new("const");
-        op.attributes = vec![
-            ("name".to_owned(), Constant::string(name)),
-            ("val".to_owned(), constant),
-        ];
-        let id = self.program.ops.push(op);
-        let value = self.value(name, ty, ValueDef::Op(id, 0));
-        self.program.ops[id].outputs = vec![value];
-        self.body.ops.push(id);
-        Arg::Value(value)
-    }
-
-    fn input(&mut self, name: &str, array: &Array) -> Arg {
-        let def = ValueDef::FunctionInput(0, self.inputs.len());
-        let value = self.value(name, array.ty().into(), def);
-        self.inputs.push(value);
-        Arg::Value(value)
-    }
-}
-
 /// Runs a case; `Err` says how it fails.
 fn run(case: &Json, arrays: &HashMap<String, Array>, precision: Precision) -> Result<(), String> {
     let op_type = case["op"].as_str().unwrap();
     let opset = case["opset"].as_str().unwrap();
-    let mut builder = Builder {
-        program: Program::default(),
-        body: Block::default(),
-        inputs: Vec::new(),
-    };
-    let mut op = Op::new(op_type);
-    let def = op.def.ok_or("not in the op table")?;
+    let mut builder = Builder::new();
+    let def = ops::lookup(op_type).ok_or("not in the op table")?;
+    let mut arguments = Vec::new();
     let mut inputs = HashMap::new();
     for (name, keys) in case["inputs"].as_object().unwrap() {
         let keys: Vec<&Json> = match keys {
@@ -217,49 +175,21 @@ fn run(case: &Json, arrays: &HashMap<String, Array>, precision: Precision) -> Re
             let array = &arrays[key.as_str().unwrap()];
             let unique = format!("{name}_{i}");
             args.push(if is_constant {
-                builder.constant(&unique, array.constant())
+                builder.constant(array.constant())
             } else {
                 inputs.insert(unique.clone(), array.tensor());
-                builder.input(&unique, array)
+                builder.input(&unique, array.ty())
             });
         }
-        op.inputs.push((name.clone(), args));
+        arguments.push((name.as_str(), args));
     }
     for (name, json) in case["params"].as_object().unwrap() {
-        let arg = builder.constant(name, constant(json));
-        op.inputs.push((name.clone(), vec![arg]));
+        let arg = builder.constant(constant(json));
+        arguments.push((name.as_str(), vec![arg]));
     }
-    let Builder {
-        mut program,
-        mut body,
-        inputs: function_inputs,
-    } = builder;
-    let id = program.ops.push(op);
-    // How many outputs there are is part of what inference looks at.
-    for i in 0..case["outputs"].as_array().unwrap().len() {
-        let value = program.values.push(milwright_ir::Value {
-            name: format!("out_{i}"),
-            ty: milwright_ir::ValueType::Missing,
-            def: ValueDef::Op(id, i),
-        });
-        program.ops[id].outputs.push(value);
-        body.outputs.push(value);
-    }
-    let types = def
-        .infer(&OpView::new(&program, id, &NoBlobs))
-        .map_err(|e| e.to_string())?;
-    for (&value, ty) in program.ops[id].outputs.clone().iter().zip(types) {
-        program.values[value].ty = ty;
-    }
-    body.ops.push(id);
-    let body = program.blocks.push(body);
-    program.functions.push(Function {
-        name: "main".to_owned(),
-        opset: opset.to_owned(),
-        inputs: function_inputs,
-        specializations: vec![(opset.to_owned(), body)],
-        attributes: Vec::new(),
-    });
+    let count = case["outputs"].as_array().unwrap().len();
+    let outputs = builder.op(op_type, arguments, count)?;
+    let program = builder.finish(opset, &outputs);
     let options = Options {
         precision,
         ..Options::default()

@@ -1,7 +1,7 @@
 //! `milwright ops`: the op table.
 
 use anyhow::bail;
-use milwright_interp::is_executable;
+use milwright_interp::{Agreement, agreement, is_executable};
 use milwright_ir::ops::{self, Default, Kind, OpDef, Opset, Param, Presence};
 use milwright_verify::inputs::nearest;
 use serde::Serialize;
@@ -35,6 +35,8 @@ struct Entry {
     summary: &'static str,
     since: &'static str,
     executable: bool,
+    /// How exactly another implementation must agree: exact, rounding, random.
+    agreement: Option<&'static str>,
     blocks: usize,
     parameters: Vec<Parameter>,
     changes: Vec<Change>,
@@ -118,10 +120,9 @@ fn describe(entry: &Entry, out: &mut Terminal) -> anyhow::Result<()> {
     out.line(format!(
         "since {}, {}, family {}",
         entry.since,
-        if entry.executable {
-            "runs here"
-        } else {
-            "does not run here"
+        match entry.agreement {
+            Some(agreement) => format!("runs here (agreement: {agreement})"),
+            None => "does not run here".to_owned(),
         },
         entry.family
     ))?;
@@ -177,6 +178,7 @@ impl Entry {
             summary: def.summary,
             since: def.since.text_name(),
             executable: is_executable(def.name),
+            agreement: agreement(def.name).map(Agreement::name),
             blocks: def.blocks,
             parameters: def.params.iter().map(Parameter::new).collect(),
             changes: def

@@ -84,7 +84,8 @@ kernels! {
     conv rounding: conv, conv_transpose;
     conv_quantized rounding: conv_quantized;
     crop_resize rounding: crop_resize;
-    gather exact: gather, gather_along_axis, gather_nd, scatter, scatter_along_axis, scatter_nd;
+    gather exact: gather, gather_along_axis, gather_nd, scatter as rounding,
+        scatter_along_axis as rounding, scatter_nd as rounding;
     gelu rounding: gelu;
     identity exact: identity;
     join exact: concat, split, stack, tile;

@@ -5,9 +5,13 @@ use std::fmt::Write;
 use super::{Default, Domain, FAMILIES, Kind, OpDef, Param, Presence};
 use crate::types::DataType;
 
-/// The table as Markdown, family by family; with `has_kernel`, each operation
-/// says whether the interpreter executes it.
-pub fn render_docs(has_kernel: Option<&dyn Fn(&str) -> bool>) -> String {
+/// A column of the overview that another crate knows: its title, and what it
+/// says of an operation type.
+pub type Column<'a> = (&'a str, &'a dyn Fn(&str) -> String);
+
+/// The table as Markdown: an overview with `columns`, and every operation,
+/// family by family.
+pub fn render_docs(columns: &[Column<'_>]) -> String {
     let total: usize = FAMILIES.iter().map(|(_, defs)| defs.len()).sum();
     let mut out = format!(
         "# Operations\n\n\
@@ -15,21 +19,47 @@ pub fn render_docs(has_kernel: Option<&dyn Fn(&str) -> bool>) -> String {
          {total} operation types of iOS 15 to iOS 18. The letter behind the element types is \
          their group: parameters of one operation in the same group have the same type.\n"
     );
+    // Writing to a String cannot fail.
+    let _ = overview(&mut out, columns);
     for (family, defs) in FAMILIES {
-        // Writing to a String cannot fail.
         let _ = write!(out, "\n## {family}\n");
         for def in *defs {
-            let _ = op(&mut out, def, has_kernel);
+            let _ = op(&mut out, def);
         }
     }
     out
 }
 
-fn op(
-    out: &mut String,
-    def: &OpDef,
-    has_kernel: Option<&dyn Fn(&str) -> bool>,
-) -> std::fmt::Result {
+fn overview(out: &mut String, columns: &[Column<'_>]) -> std::fmt::Result {
+    let titles: String = columns
+        .iter()
+        .map(|(title, _)| format!(" {title} |"))
+        .collect();
+    let lines = "---|".repeat(columns.len());
+    write!(
+        out,
+        "\n## Overview\n\n| operation | family | opsets |{titles}\n|---|---|---|{lines}\n"
+    )?;
+    let mut defs: Vec<(&str, &OpDef)> = FAMILIES
+        .iter()
+        .flat_map(|(family, defs)| defs.iter().map(move |def| (*family, def)))
+        .collect();
+    defs.sort_by_key(|(_, def)| def.name);
+    for (family, def) in defs {
+        let changes = def.changes.iter().map(|(opset, _)| format!(", {opset}"));
+        let opsets: String = std::iter::once(def.since.to_string())
+            .chain(changes)
+            .collect();
+        write!(out, "| [{0}](#{0}) | {family} | {opsets} |", def.name)?;
+        for (_, cell) in columns {
+            write!(out, " {} |", cell(def.name))?;
+        }
+        out.push('\n');
+    }
+    Ok(())
+}
+
+fn op(out: &mut String, def: &OpDef) -> std::fmt::Result {
     write!(
         out,
         "\n### {}\n\n{}\n\nSince {}.",
@@ -37,10 +67,6 @@ fn op(
     )?;
     for (opset, what) in def.changes {
         write!(out, " {opset}: {what}.")?;
-    }
-    if let Some(has_kernel) = has_kernel {
-        let answer = if has_kernel(def.name) { "yes" } else { "no" };
-        write!(out, " Executed by the interpreter: {answer}.")?;
     }
     out.push('\n');
     if def.params.is_empty() {

@@ -16,7 +16,7 @@ use crate::types::{Dim, ValueType};
 use crate::view::{OpView, ParamError};
 
 pub use crate::view::Given;
-pub use docs::render_docs;
+pub use docs::{Column, render_docs};
 pub use param::{Default, Domain, Kind, Param, Presence};
 
 mod docs;
