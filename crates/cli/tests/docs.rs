@@ -6,7 +6,7 @@
     reason = "tests fail by panicking and print what they checked"
 )]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use milwright_interp::agreement;
@@ -18,7 +18,7 @@ fn the_documentation_is_the_table() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     // Written by the conformance test.
     let counts = std::fs::read_to_string(docs.join("conformance.tsv")).unwrap();
-    let counts: HashMap<&str, (&str, &str)> = counts
+    let counts: BTreeMap<&str, (&str, &str)> = counts
         .lines()
         .skip(1)
         .map(|line| {

@@ -1,6 +1,7 @@
 //! Loops and branches, alone and with a shadow.
 
 #![allow(
+    clippy::result_large_err,
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "tests fail by panicking and print what they checked"

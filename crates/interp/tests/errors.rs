@@ -2,6 +2,7 @@
 //! the run ends in an error that names the operation.
 
 #![allow(
+    clippy::result_large_err,
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "tests fail by panicking and print what they checked"

@@ -254,7 +254,8 @@ fn compare(got: &Tensor, expected: &Tensor, tolerance: Option<f64>) -> Result<()
             None => (*g as f32).to_bits() == (*e as f32).to_bits(),
             Some(tolerance) => g == e || (g - e).abs() <= tolerance * scale,
         };
-        if !same && !(g.is_nan() && e.is_nan()) {
+        let both_nan = g.is_nan() && e.is_nan();
+        if !same && !both_nan {
             return Err(format!("element {i} is {g}, expected {e} (scale {scale})"));
         }
     }
