@@ -129,7 +129,7 @@ fn fixtures_give_their_expected_outputs() {
     let all = fixtures();
     // Where weights were rounded to fp16, 1e-3 of the largest output
     // (fixtures/README.md), which is 5 and, for the flexible transformer, 41.
-    let table: [(&str, &str, Option<&str>, f64); 22] = [
+    let table: [(&str, &str, Option<&str>, f64); 24] = [
         ("asr-encoder", "fp32.mlpackage", None, 1e-5),
         ("asr-encoder", "fp16.mlpackage", None, 5e-3),
         ("mel-frontend", "fp32.mlpackage", None, 1e-5),
@@ -148,6 +148,8 @@ fn fixtures_give_their_expected_outputs() {
         ("compressed/grouped-lut", "model.mlpackage", None, 5e-3),
         ("compressed/sparse-lut", "model.mlpackage", None, 5e-3),
         ("compressed/sparse-quantised", "model.mlpackage", None, 5e-3),
+        ("control/classifier-number", "model.mlpackage", None, 1e-5),
+        ("control/classifier-text", "model.mlpackage", None, 1e-5),
         ("control/cond", "model.mlpackage", None, 1e-5),
         (
             "control/multifunction",

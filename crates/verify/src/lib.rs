@@ -29,7 +29,7 @@ pub use array::{Array, DType, Data, NamedArrays};
 pub use compare::{Comparison, check_expected, per_op};
 pub use error::Error;
 pub use model::Executable;
-pub use output::{Output, outputs, to_array};
+pub use output::{Output, outputs, texts, to_array};
 pub use random::Random;
 pub use runner::Runner;
 pub use stage::{Stage, Subject};

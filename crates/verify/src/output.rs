@@ -18,13 +18,15 @@ pub struct Output {
     pub array: Array,
 }
 
-/// The arrays of a step's values.
+/// The arrays of a step's values. Of a classifier's dictionary, the numbers in
+/// the order of the classes; text has no array and is left out, see [`texts`].
 ///
 /// # Errors
-/// [`Error::Output`] when one is no tensor of numbers.
+/// [`Error::Output`] when one is a list or a state.
 pub fn outputs(values: Vec<(String, Value)>) -> Result<Vec<Output>, Error> {
     values
         .into_iter()
+        .filter(|(_, value)| !matches!(value, Value::Strings(_)))
         .map(|(name, value)| match value {
             Value::Tensor(t) => Ok(Output {
                 array: to_array(&t).ok_or_else(|| Error::Output {
@@ -39,16 +41,34 @@ pub fn outputs(values: Vec<(String, Value)>) -> Result<Vec<Output>, Error> {
                 name,
                 what: "a list",
             }),
-            Value::Dict(_) => Err(Error::Output {
-                name,
-                what: "a dictionary",
-            }),
+            Value::Dict(entries) => {
+                let (count, numbers) = (entries.len(), entries.into_iter().map(|(_, v)| v));
+                Ok(Output {
+                    array: Array::new(vec![count], Data::Float64(numbers.collect())).ok_or_else(
+                        || Error::Output {
+                            name: name.clone(),
+                            what: "a dictionary",
+                        },
+                    )?,
+                    name,
+                    dtype: DataType::Float64,
+                })
+            }
             Value::State(_) => Err(Error::Output {
                 name,
                 what: "a state",
             }),
         })
         .collect()
+}
+
+/// The values that are text, such as the class of a classifier.
+pub fn texts(values: &[(String, Value)]) -> Vec<(String, String)> {
+    let text = |(name, value): &(String, Value)| match value {
+        Value::Strings(lines) => Some((name.clone(), lines.join(", "))),
+        _ => None,
+    };
+    values.iter().filter_map(text).collect()
 }
 
 /// Copies a tensor of a running program. Integers get the declared width.

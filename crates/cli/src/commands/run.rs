@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::bail;
 use milwright_interp::Options as RunOptions;
 use milwright_verify::inputs::Feed;
-use milwright_verify::{Executable, NamedArrays, Output, npz, outputs};
+use milwright_verify::{Executable, NamedArrays, Output, npz, outputs, texts};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -73,7 +73,15 @@ struct Report {
     median_ms: f64,
     /// The outputs of the last step.
     outputs: Vec<OutputReport>,
+    /// Those that are text, such as a class.
+    texts: Vec<TextReport>,
     written: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TextReport {
+    name: String,
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,6 +129,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let progress = Progress::new("running", feeds.len() * options.repeat);
     let mut runs_ms = Vec::with_capacity(options.repeat);
     let mut results: Vec<Vec<Output>> = Vec::new();
+    let mut words = Vec::new();
     for repetition in 0..options.repeat {
         runner.reset()?;
         results.clear();
@@ -130,6 +139,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             let values = runner.forward(feed)?;
             spent += milliseconds(start);
             if repetition + 1 == options.repeat {
+                words = texts(&values);
                 results.push(outputs(values)?);
             }
             progress.step();
@@ -160,6 +170,10 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             .into_iter()
             .flatten()
             .map(OutputReport::new)
+            .collect(),
+        texts: words
+            .into_iter()
+            .map(|(name, text)| TextReport { name, text })
             .collect(),
         written: targets.iter().map(|t| t.display().to_string()).collect(),
     };
@@ -237,7 +251,12 @@ fn show(report: &Report, out: &mut Terminal) -> anyhow::Result<()> {
             o.inf.to_string(),
         ]);
     }
-    table.write(out)?;
+    if !table.is_empty() {
+        table.write(out)?;
+    }
+    for t in &report.texts {
+        out.line(format!("{}: {}", t.name, t.text))?;
+    }
     let times = match report.runs_ms.as_slice() {
         [one] => format!("{one:.1} ms"),
         all => format!("{:.1} ms (median of {})", report.median_ms, all.len()),
