@@ -286,5 +286,6 @@ fn native_and_half_hold_what_their_types_can() {
     }
     println!("values, and how many hold what their type cannot: {counts:?}");
     // The check can fail: fp32 does not round.
-    assert!(counts["fp32"].1 > 500 && counts["native"].0 > 5000);
+    let (fp32, native) = (counts["fp32"], counts["native"]);
+    assert!(fp32.1 > native.0 / 20, "{counts:?}");
 }
