@@ -6,6 +6,7 @@
 
 mod commands;
 mod error;
+mod names;
 mod preflight;
 mod progress;
 mod report;

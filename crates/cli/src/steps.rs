@@ -69,7 +69,7 @@ impl From<PrecisionOption> for Precision {
 }
 
 /// The inputs of one step.
-pub(crate) struct Step {
+struct Step {
     arrays: NamedArrays,
     /// Where they come from, for messages.
     origin: String,
@@ -77,15 +77,27 @@ pub(crate) struct Step {
 
 /// The inputs of all steps.
 pub(crate) struct Steps {
-    pub(crate) steps: Vec<Step>,
+    steps: Vec<Step>,
     /// The seed, when some are random.
     pub(crate) seed: Option<u64>,
 }
 
 impl Step {
     /// The values as that model takes them.
-    pub(crate) fn feed(&self, runner: &Runner<'_>) -> Result<Feed, milwright_verify::Error> {
+    fn feed(&self, runner: &Runner<'_>) -> Result<Feed, milwright_verify::Error> {
         runner.feed(&self.arrays, &self.origin)
+    }
+}
+
+impl Steps {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// The values of every step as that model takes them.
+    pub(crate) fn feeds(&self, runner: &Runner<'_>) -> Result<Vec<Feed>, milwright_verify::Error> {
+        self.steps.iter().map(|step| step.feed(runner)).collect()
     }
 }
 

@@ -12,7 +12,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{expect, files, fixture, json, packages, shared, steps, str};
+use common::{expect, files, fixture, fixtures, json, packages, shared, steps, str};
 
 /// A model, its steps, and how far its outputs may be from the expected ones.
 struct Case {
@@ -79,10 +79,6 @@ impl Case {
         );
         outputs
     }
-}
-
-fn fixtures() -> PathBuf {
-    common::root().join("fixtures/models")
 }
 
 fn same_after_convert(below: &Path) -> usize {

@@ -9,37 +9,19 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use milwright_ir::{Arg, BlobSource, ConstData, Constant, DataType, Model, OpId, TensorType};
 use milwright_package::WriteOptions;
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+#[path = "../../../fixtures/find.rs"]
+mod find;
 
 fn packages() -> Vec<PathBuf> {
-    let shared = std::env::var_os("MILWRIGHT_SHARED")
-        .map_or_else(|| repository().join("../shared"), PathBuf::from)
-        .join("models");
-    let mut folders = vec![repository().join("fixtures/models")];
-    if shared.is_dir() {
-        folders.push(shared);
-    } else {
-        println!("skipped: {} is not there", shared.display());
+    let mut found = find::packages(&find::fixtures());
+    if let Some(models) = find::shared("models") {
+        found.extend(find::packages(&models));
     }
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "mlpackage") {
-                found.push(path);
-            } else if path.is_dir() && path.extension().is_none_or(|e| e != "mlmodelc") {
-                folders.push(path);
-            }
-        }
-    }
-    found.sort();
     found
 }
 
@@ -177,7 +159,7 @@ fn a_new_weight_takes_its_place_and_an_orphan_leaves() {
 
 #[test]
 fn a_small_new_tensor_stays_in_the_spec() {
-    let path = repository().join("fixtures/models/asr-encoder/fp32.mlpackage");
+    let path = find::fixtures().join("asr-encoder/fp32.mlpackage");
     let mut model = Model::open(path).unwrap();
     let program = model.program();
     let id = first_blob_const(&model).unwrap();
@@ -212,7 +194,7 @@ fn a_small_new_tensor_stays_in_the_spec() {
 
 #[test]
 fn a_weight_file_that_nothing_refers_to_is_emptied() {
-    let path = repository().join("fixtures/models/asr-encoder/fp32.mlpackage");
+    let path = find::fixtures().join("asr-encoder/fp32.mlpackage");
     let mut model = Model::open(path).unwrap();
     let file = "@model_path/weights/weight.bin";
     let before = model.package().weight_file(file).unwrap();
@@ -236,7 +218,7 @@ fn a_weight_file_that_nothing_refers_to_is_emptied() {
 
 #[test]
 fn a_blob_of_another_type_is_refused() {
-    let path = repository().join("fixtures/models/asr-encoder/fp32.mlpackage");
+    let path = find::fixtures().join("asr-encoder/fp32.mlpackage");
     let model = Model::open(path).unwrap();
     let id = first_blob_const(&model).unwrap();
     let mut constant = model.program().ops[id].attribute("val").unwrap().clone();

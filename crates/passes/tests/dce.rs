@@ -6,21 +6,17 @@
 )]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use milwright_ir::{Constant, Model, OpId, Program, ValueId};
 use milwright_passes::{Pipeline, RunOptions};
 
+#[path = "../../../fixtures/find.rs"]
+mod find;
+
 fn models() -> Vec<(String, Model)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .flat_map(|e| std::fs::read_dir(e.unwrap().path()).unwrap())
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "mlpackage"))
-        .collect();
-    paths.sort();
     let open = |p: PathBuf| (p.display().to_string(), Model::open(&p).unwrap());
+    let paths = find::packages(&find::fixtures());
     paths.into_iter().map(open).collect()
 }
 

@@ -6,10 +6,12 @@
     reason = "tests fail by panicking and print what they checked"
 )]
 
+#[path = "../../../fixtures/find.rs"]
+mod find;
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use milwright_ir::{Model, Program};
 use milwright_passes::{Pipeline, RunOptions};
@@ -22,21 +24,6 @@ const CHOICES: [(&str, bool); 4] = [
     ("decompose-conv{stride=strided-slice,taps=sum},dce", true),
 ];
 
-fn packages(folder: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    let mut entries: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
-    entries.sort();
-    for path in entries {
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("mlpackage") => found.push(path),
-            _ if path.is_dir() => packages(&path, found),
-            _ => {}
-        }
-    }
-}
-
 fn convolutions(program: &Program) -> usize {
     let live = program.live_ops();
     live.iter()
@@ -47,12 +34,10 @@ fn convolutions(program: &Program) -> usize {
 /// Takes apart every convolution of every package, in every way; the reasons
 /// of those that are left, by package.
 fn take_apart(folder: &Path) -> BTreeMap<String, Vec<String>> {
-    let mut paths = Vec::new();
-    packages(folder, &mut paths);
     let (mut models, mut taken, mut checked) = (0, 0, 0);
     let mut forms: BTreeMap<&str, usize> = BTreeMap::new();
     let mut reasons = BTreeMap::new();
-    for path in paths {
+    for path in find::packages(folder) {
         let name = path.strip_prefix(folder).unwrap().display().to_string();
         let model = match Model::open(&path) {
             Ok(model) => model,
@@ -105,8 +90,7 @@ fn take_apart(folder: &Path) -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn fixtures_lose_their_convolutions() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
-    let reasons = take_apart(&folder);
+    let reasons = take_apart(&find::fixtures());
     println!("left: {reasons:#?}");
     for (name, lines) in &reasons {
         let reason = match name.split('/').next() {
@@ -122,15 +106,9 @@ fn fixtures_lose_their_convolutions() {
 
 #[test]
 fn shared_models_lose_their_convolutions() {
-    let shared = std::env::var_os("MILWRIGHT_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let folder = shared.join("models");
-    if !folder.is_dir() {
-        println!("skipped: no {}", folder.display());
+    let Some(folder) = find::shared("models") else {
         return;
-    }
+    };
     let reasons = take_apart(&folder);
     println!("left: {reasons:#?}");
     for (name, lines) in &reasons {

@@ -10,28 +10,17 @@
 )]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use milwright_package::Package;
 use milwright_verify::Random;
 
+#[path = "../../../fixtures/find.rs"]
+mod find;
 #[path = "../../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "it is a crate of its own")]
 mod fuzz;
 
 use fuzz::{Reached, open_verify_run};
-
-fn packages() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .flat_map(|e| std::fs::read_dir(e.unwrap().path()).unwrap())
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "mlpackage"))
-        .collect();
-    paths.sort();
-    paths
-}
 
 /// One to four bytes changed, removed, repeated or swapped.
 fn damaged(bytes: &[u8], random: &mut Random) -> Vec<u8> {
@@ -59,7 +48,7 @@ fn damaged_specs_never_panic() {
     let seeds: u64 = given.and_then(|n| n.parse().ok()).unwrap_or(500);
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut whole = 0;
-    for path in packages() {
+    for path in find::packages(&find::fixtures()) {
         let package = Package::open(&path).unwrap();
         let bytes = package.spec().bytes().clone();
         if open_verify_run(&bytes, &package) == Reached::Ran {

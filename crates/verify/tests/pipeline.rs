@@ -10,13 +10,13 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{root, shared};
+use common::{repository, shared};
 use milwright_interp::{Options, Precision};
 use milwright_ir::DataType;
 use milwright_verify::{Executable, Runner, npz};
 
 fn fixtures() -> PathBuf {
-    root().join("fixtures/pipelines")
+    repository().join("fixtures/pipelines")
 }
 
 fn open(name: &str) -> Executable {

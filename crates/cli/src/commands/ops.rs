@@ -1,12 +1,11 @@
 //! `milwright ops`: the op table.
 
-use anyhow::bail;
 use milwright_interp::{Agreement, agreement, is_executable};
 use milwright_ir::ops::{self, Default, Kind, OpDef, Opset, Param, Presence};
-use milwright_verify::inputs::nearest;
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::names::chosen;
 use crate::table::Table;
 use crate::terminal::Terminal;
 
@@ -68,15 +67,8 @@ struct Change {
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
-    let mut defs: Vec<&OpDef> = if options.names.is_empty() {
-        ops::all().collect()
-    } else {
-        options
-            .names
-            .iter()
-            .map(|name| find(name))
-            .collect::<anyhow::Result<_>>()?
-    };
+    let all: Vec<&'static OpDef> = ops::all().collect();
+    let mut defs = chosen(&options.names, &all, |def| def.name, "operation", "ops")?;
     defs.sort_by_key(|def| def.name);
     let entries: Vec<Entry> = defs.into_iter().map(Entry::new).collect();
     if options.json {
@@ -92,16 +84,6 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         }
     }
     Ok(Outcome::Clean)
-}
-
-fn find(name: &str) -> anyhow::Result<&'static OpDef> {
-    if let Some(def) = ops::lookup(name) {
-        return Ok(def);
-    }
-    match nearest(name, ops::all().map(|def| def.name)) {
-        Some(near) => bail!("no operation is named `{name}`; did you mean `{near}`?"),
-        None => bail!("no operation is named `{name}`; `milwright ops` lists all"),
-    }
 }
 
 fn list(entries: &[Entry], out: &mut Terminal) -> anyhow::Result<()> {

@@ -1,11 +1,10 @@
 //! `milwright passes`: the passes that `convert` runs.
 
-use anyhow::bail;
 use milwright_passes::{PRESETS, Pass, passes};
-use milwright_verify::inputs::nearest;
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::names::chosen;
 use crate::table::Table;
 use crate::terminal::Terminal;
 
@@ -58,15 +57,7 @@ struct PresetEntry {
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
-    let wanted: Vec<&Pass> = if options.names.is_empty() {
-        passes().to_vec()
-    } else {
-        options
-            .names
-            .iter()
-            .map(|name| find(name))
-            .collect::<anyhow::Result<_>>()?
-    };
+    let wanted = chosen(&options.names, passes(), |pass| pass.name, "pass", "passes")?;
     let report = Report {
         schema: "milwright-passes/1",
         passes: wanted.into_iter().map(Entry::new).collect(),
@@ -89,16 +80,6 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         }
     }
     Ok(Outcome::Clean)
-}
-
-fn find(name: &str) -> anyhow::Result<&'static Pass> {
-    if let Some(pass) = milwright_passes::lookup(name) {
-        return Ok(pass);
-    }
-    match nearest(name, passes().iter().map(|p| p.name)) {
-        Some(near) => bail!("no pass is named `{name}`; did you mean `{near}`?"),
-        None => bail!("no pass is named `{name}`; `milwright passes` lists all"),
-    }
 }
 
 fn list(report: &Report, out: &mut Terminal) -> anyhow::Result<()> {

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::bail;
 use milwright_interp::Options as RunOptions;
-use milwright_verify::inputs::Feed;
 use milwright_verify::{Executable, NamedArrays, Output, npz, outputs, texts};
 use serde::Serialize;
 
@@ -109,11 +108,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     };
     let mut runner = model.runner(options.function.as_deref(), run_options)?;
     let steps = options.inputs.load(&runner)?;
-    let feeds: Vec<Feed> = steps
-        .steps
-        .iter()
-        .map(|s| s.feed(&runner))
-        .collect::<Result<_, _>>()?;
+    let feeds = steps.feeds(&runner)?;
     let targets = match &options.output {
         Some(path) => targets(path, feeds.len())?,
         None => Vec::new(),

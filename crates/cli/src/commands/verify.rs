@@ -159,11 +159,7 @@ fn run_preflight(
     let run_options = run_options(model, PrecisionOption::Fp32, options.inputs.count());
     let mut runner = model.runner(options.function.as_deref(), run_options)?;
     let steps = options.inputs.load(&runner)?;
-    let feeds: Vec<Feed> = steps
-        .steps
-        .iter()
-        .map(|s| s.feed(&runner))
-        .collect::<Result<_, _>>()?;
+    let feeds = steps.feeds(&runner)?;
     let stage = runner.single("--preflight")?;
     let precision = match options.precision.map(Precision::from) {
         Some(Precision::Fp32 | Precision::Fp64) => {
@@ -225,10 +221,10 @@ fn against_files(
     files: &[(String, NamedArrays)],
     options: &Options,
 ) -> anyhow::Result<Report> {
-    if steps.steps.len() != files.len() {
+    if steps.count() != files.len() {
         bail!(
             "there are {} steps of inputs and {} files of expected values; give one --inputs and one --against for each step",
-            steps.steps.len(),
+            steps.count(),
             files.len()
         );
     }
@@ -246,11 +242,7 @@ fn against_files(
             origin,
         )?;
     }
-    let feeds: Vec<Feed> = steps
-        .steps
-        .iter()
-        .map(|s| s.feed(runner))
-        .collect::<Result<_, _>>()?;
+    let feeds = steps.feeds(runner)?;
     let tolerance = options.tolerance.get();
     let mut comparison = Comparison::new(tolerance);
     let progress = Progress::new("running", feeds.len());
@@ -304,11 +296,8 @@ impl Models<'_> {
         };
         let (mut model, mut reference) = prepare()?;
         let steps = inputs.load(&reference)?;
-        let feeds: Vec<(Feed, Feed)> = steps
-            .steps
-            .iter()
-            .map(|s| Ok((s.feed(&model)?, s.feed(&reference)?)))
-            .collect::<Result<_, milwright_verify::Error>>()?;
+        let (own, others) = (steps.feeds(&model)?, steps.feeds(&reference)?);
+        let feeds: Vec<(Feed, Feed)> = own.into_iter().zip(others).collect();
         let per_op = if by_op {
             let _progress = Progress::new("comparing every value", 1);
             let (one, other) = (model.single("--per-op")?, reference.single("--per-op")?);

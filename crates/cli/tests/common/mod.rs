@@ -1,8 +1,13 @@
 //! What the tests of the binary share.
-#![allow(dead_code, reason = "no test file uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+#[path = "../../../../fixtures/find.rs"]
+mod find;
+
+pub(crate) use find::{fixtures, packages};
 
 /// Runs the binary.
 pub(crate) fn milwright(args: &[&str]) -> Output {
@@ -47,46 +52,16 @@ pub(crate) fn json(status: i32, args: &[&str]) -> serde_json::Value {
     serde_json::from_str(&expect(status, &args)).unwrap()
 }
 
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 /// A path below `fixtures/models`.
 pub(crate) fn fixture(path: &str) -> String {
-    let path = root().join("fixtures/models").join(path);
+    let path = fixtures().join(path);
     assert!(path.exists(), "{} is missing", path.display());
     path.to_str().unwrap().to_owned()
 }
 
-/// The folder of shared material, when it is there. Says so when it is not.
+/// The folder of shared models, when it is there. Says so when it is not.
 pub(crate) fn shared() -> Option<PathBuf> {
-    let path = std::env::var_os("MILWRIGHT_SHARED")
-        .map_or_else(|| root().join("../shared"), PathBuf::from)
-        .join("models");
-    if path.is_dir() {
-        Some(path)
-    } else {
-        println!("skipped: {} is not there", path.display());
-        None
-    }
-}
-
-/// Every package below a folder, in a fixed order.
-pub(crate) fn packages(below: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![below.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "mlpackage") {
-                found.push(path);
-            } else if path.is_dir() {
-                folders.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
+    find::shared("models")
 }
 
 /// Every file below a folder: path within it and content.

@@ -237,18 +237,9 @@ fn zip_slices<A: Element, B: Element, O: Element>(
     let (a, b) = (&*a, &*b);
     let data = fill(count, grain, &|start, out| {
         let (mut ones, mut twos) = ([A::ZERO; RUN], [B::ZERO; RUN]);
-        let mut to = 0;
-        runs.for_each(start..start + out.len(), |len, [i, j]| {
-            for from in (0..len).step_by(RUN) {
-                let range = from..len.min(from + RUN);
-                let out = &mut out[to..to + range.len()];
-                to += out.len();
-                f(
-                    run_of(a, steps[0], i, range.clone(), &mut ones),
-                    run_of(b, steps[1], j, range, &mut twos),
-                    out,
-                );
-            }
+        runs.pieces(start, out, |out, [i, j], part| {
+            let x = run_of(a, steps[0], i, part.clone(), &mut ones);
+            f(x, run_of(b, steps[1], j, part, &mut twos), out);
         });
     })?;
     tensor(data, &dims)

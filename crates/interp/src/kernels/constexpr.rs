@@ -346,22 +346,15 @@ fn scaled_runs<T: Float>(
     };
     let steps = runs.steps();
     let out = fill(values.len(), CHEAP, &|start, out| {
-        let mut repeated = [[T::ZERO; RUN]; 2];
-        let mut to = 0;
-        runs.for_each(start..start + out.len(), |len, [i, j, k]| {
-            for from in (0..len).step_by(RUN) {
-                let range = from..len.min(from + RUN);
-                let out = &mut out[to..to + range.len()];
-                to += out.len();
-                let values = &values[i + from..];
-                let [first, second] = &mut repeated;
-                let scales = run_of(&scales, steps[1], j, range.clone(), first);
-                let offsets = run_of(&offsets, steps[2], k, range, second);
-                for (((out, &v), &scale), &offset) in
-                    out.iter_mut().zip(values).zip(scales).zip(offsets)
-                {
-                    *out = scale * (v - offset);
-                }
+        let [mut first, mut second] = [[T::ZERO; RUN]; 2];
+        runs.pieces(start, out, |out, [i, j, k], part| {
+            let values = &values[i + part.start..];
+            let scales = run_of(&scales, steps[1], j, part.clone(), &mut first);
+            let offsets = run_of(&offsets, steps[2], k, part, &mut second);
+            for (((out, &v), &scale), &offset) in
+                out.iter_mut().zip(values).zip(scales).zip(offsets)
+            {
+                *out = scale * (v - offset);
             }
         });
     })?;

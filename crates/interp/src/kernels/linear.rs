@@ -331,12 +331,13 @@ fn products<T: Factor>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use candle_core::{D, Device};
     use proptest::prelude::*;
 
-    fn numbers(dims: &[usize], seed: u64) -> Tensor {
+    /// Numbers whose products and sums of a few thousand are exact.
+    pub(crate) fn numbers(dims: &[usize], seed: u64) -> Tensor {
         let mut state = seed | 1;
         let data: Vec<f32> = (0..dims.iter().product())
             .map(|_| {

@@ -94,6 +94,26 @@ impl<const N: usize> Runs<N> {
         self.walk(range, &mut f);
     }
 
+    /// Calls `f` with every piece of `out`, whose first element is the output
+    /// element `start`: at most [`RUN`] elements of a run. `f` also gets where
+    /// the operands of the run begin, and which part of it the piece is.
+    pub(crate) fn pieces<T>(
+        &self,
+        start: usize,
+        out: &mut [T],
+        mut f: impl FnMut(&mut [T], [usize; N], Range<usize>),
+    ) {
+        let mut to = 0;
+        self.for_each(start..start + out.len(), |len, at| {
+            for from in (0..len).step_by(RUN) {
+                let part = from..len.min(from + RUN);
+                let piece = &mut out[to..to + part.len()];
+                to += part.len();
+                f(piece, at, part);
+            }
+        });
+    }
+
     /// [`Runs::for_each`], compiled once and not once for a function.
     fn walk(&self, range: Range<usize>, f: &mut dyn FnMut(usize, [usize; N])) {
         if range.is_empty() {

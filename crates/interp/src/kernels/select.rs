@@ -56,25 +56,18 @@ fn selected_of<T: Element>(
     let c = View::<u8>::new(&cond)?;
     let (c, x, y) = (&*c, &*x, &*y);
     let data = fill(elements("cond", dims)?, CHEAP, &|start, out| {
-        let mut repeated = [[T::ZERO; RUN]; 2];
-        let mut to = 0;
-        runs.for_each(start..start + out.len(), |len, [i, j, k]| {
-            for from in (0..len).step_by(RUN) {
-                let range = from..len.min(from + RUN);
-                let out = &mut out[to..to + range.len()];
-                to += out.len();
-                let [first, second] = &mut repeated;
-                let x = run_of(x, steps[1], j, range.clone(), first);
-                let y = run_of(y, steps[2], k, range.clone(), second);
-                if steps[0] == 0 {
-                    // One condition for the run: it is a run of `a` or `b`.
-                    out.copy_from_slice(if c[i] != 0 { x } else { y });
-                    continue;
-                }
-                let c = &c[i + from..];
-                for (((out, &c), &x), &y) in out.iter_mut().zip(c).zip(x).zip(y) {
-                    *out = if c != 0 { x } else { y };
-                }
+        let [mut first, mut second] = [[T::ZERO; RUN]; 2];
+        runs.pieces(start, out, |out, [i, j, k], part| {
+            let x = run_of(x, steps[1], j, part.clone(), &mut first);
+            let y = run_of(y, steps[2], k, part.clone(), &mut second);
+            if steps[0] == 0 {
+                // One condition for the run: it is a run of `a` or `b`.
+                out.copy_from_slice(if c[i] != 0 { x } else { y });
+                return;
+            }
+            let c = &c[i + part.start..];
+            for (((out, &c), &x), &y) in out.iter_mut().zip(c).zip(x).zip(y) {
+                *out = if c != 0 { x } else { y };
             }
         });
     })?;

@@ -15,11 +15,6 @@ const ALPHA_BETA: &[Param] = &[
     Param::scalar("alpha", FLOAT_U),
     Param::scalar("beta", FLOAT_U),
 ];
-const BY_CHANNEL: &[Param] = &[
-    Param::value("x", FLOAT),
-    Param::constant("alpha", FLOAT_U),
-    Param::constant("beta", FLOAT_U),
-];
 const MIXED: &[(Opset, &str)] = &[(IOS17, "constants may be of another float type than `x`")];
 
 pub(super) static DEFS: &[OpDef] = &[
@@ -53,7 +48,7 @@ pub(super) static DEFS: &[OpDef] = &[
     OpDef::new(
         "prelu",
         "`x` where `x >= 0`, else `alpha[c] * x`, with `c` the index along axis 1.",
-        BY_CHANNEL.split_at(2).0,
+        &[Param::value("x", FLOAT), Param::constant("alpha", FLOAT_U)],
         prelu,
     )
     .changes(MIXED),
@@ -76,7 +71,11 @@ pub(super) static DEFS: &[OpDef] = &[
     OpDef::new(
         "softplus_parametric",
         "`alpha[c] * log(1 + exp(beta[c] * x))`, with `c` the index along axis 1.",
-        BY_CHANNEL,
+        &[
+            Param::value("x", FLOAT),
+            Param::constant("alpha", FLOAT_U),
+            Param::constant("beta", FLOAT_U),
+        ],
         softplus_parametric,
     )
     .changes(MIXED),

@@ -5,44 +5,15 @@ use std::sync::OnceLock;
 
 use milwright_ir::Model;
 
-/// The root of the repository.
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+#[path = "../../../../fixtures/find.rs"]
+mod find;
 
-/// The folder of shared models, if it is there.
-pub(crate) fn shared() -> Option<PathBuf> {
-    let path = std::env::var_os("MILWRIGHT_SHARED")
-        .map_or_else(|| repository().join("../shared"), PathBuf::from);
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("skipped: {} is not there", path.display());
-    None
-}
-
-/// Every package and specification below a folder.
-fn below(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let extension = path.extension().and_then(|e| e.to_str());
-        match extension {
-            Some("mlpackage" | "mlmodel") => found.push(path),
-            Some("mlmodelc") => {}
-            _ if path.is_dir() => below(&path, found),
-            _ => {}
-        }
-    }
-}
+pub(crate) use find::{repository, shared};
 
 /// Our fixtures and the shared models: every file that holds an ML Program.
 pub(crate) fn models() -> Vec<(String, Model)> {
-    let mut paths = Vec::new();
-    below(&repository().join("fixtures/models"), &mut paths);
-    if let Some(shared) = shared() {
-        below(&shared.join("models"), &mut paths);
-    }
-    paths.sort();
+    let mut paths = find::models(&find::fixtures());
+    paths.extend(shared("models").iter().flat_map(|m| find::models(m)));
     let opened = paths.into_iter().filter_map(|path| {
         let name = path.display().to_string();
         match Model::open(&path) {
@@ -58,8 +29,8 @@ pub(crate) fn models() -> Vec<(String, Model)> {
 /// are unpacked once, below the build folder.
 pub(crate) fn conformance(mut f: impl FnMut(&str, &Model)) -> usize {
     static UNPACKED: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    let folders = UNPACKED.get_or_init(|| match shared() {
-        Some(shared) => unpack(&shared.join("conformance")),
+    let folders = UNPACKED.get_or_init(|| match shared("conformance") {
+        Some(folder) => unpack(&folder),
         None => Vec::new(),
     });
     for folder in folders {

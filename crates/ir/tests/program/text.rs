@@ -26,11 +26,11 @@ fn dialect(text: &str) -> Dialect {
 
 /// Pairs of a model and the text that Apple's compiler made of it.
 fn pairs() -> Vec<(PathBuf, PathBuf)> {
-    let Some(shared) = corpus::shared() else {
+    let Some(models) = corpus::shared("models") else {
         return Vec::new();
     };
-    let silero = shared.join("models/silero-vad");
-    let texts = shared.join("models/mil-text");
+    let silero = models.join("silero-vad");
+    let texts = models.join("mil-text");
     let mut found = Vec::new();
     let entries = |folder: &Path| {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)

@@ -1,5 +1,9 @@
 //! What the tests of this crate share: models to read, small models to break.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every test file uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,47 +16,14 @@ pub(crate) const SPEC: &str = "Data/com.apple.CoreML/model.mlmodel";
 pub(crate) const WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";
 pub(crate) const WEIGHT_NAME: &str = "@model_path/weights/weight.bin";
 
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .unwrap()
-}
+#[path = "../../../../fixtures/find.rs"]
+mod find;
 
-/// A part of the shared collection, or `None` (after saying so) where it is not.
-pub(crate) fn shared(part: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("MILWRIGHT_SHARED")
-        .map_or_else(|| repository().join("../shared"), PathBuf::from);
-    let folder = root.join(part);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: {} is not there", folder.display());
-    None
-}
-
-/// Every package folder and bare spec below `folder`.
-pub(crate) fn models(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("mlpackage" | "mlmodel") => found.push(path),
-                Some("mlmodelc") => {}
-                _ if path.is_dir() => folders.push(path),
-                _ => {}
-            }
-        }
-    }
-    found.sort();
-    found
-}
+pub(crate) use find::{models, repository, shared};
 
 /// Our own models, which are always there.
 pub(crate) fn fixtures() -> Vec<PathBuf> {
-    let found = models(&repository().join("fixtures/models"));
+    let found = models(&find::fixtures());
     assert!(!found.is_empty());
     found
 }

@@ -1,11 +1,16 @@
 //! What the tests of whole models share.
-#![allow(dead_code, reason = "no test file uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
 
 use std::path::{Path, PathBuf};
 
 use milwright_interp::{Options, Precision};
 use milwright_verify::inputs::{Feed, Ranges};
 use milwright_verify::{Executable, Runner, npz};
+
+#[path = "../../../../fixtures/find.rs"]
+mod find;
+
+pub(crate) use find::{fixtures, repository};
 
 /// A model with one of its functions and the steps to run.
 pub(crate) struct Case {
@@ -77,43 +82,14 @@ impl Case {
     }
 }
 
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-pub(crate) fn fixtures() -> PathBuf {
-    root().join("fixtures/models")
-}
-
 /// The folder of shared models, when it is there. Says so when it is not.
 pub(crate) fn shared() -> Option<PathBuf> {
-    let path = std::env::var_os("MILWRIGHT_SHARED")
-        .map_or_else(|| root().join("../shared"), PathBuf::from)
-        .join("models");
-    if path.is_dir() {
-        Some(path)
-    } else {
-        println!("skipped: {} is not there", path.display());
-        None
-    }
+    find::shared("models")
 }
 
 /// Every function of every ML Program below a folder, in a fixed order.
 pub(crate) fn cases(below: &Path) -> Vec<Case> {
-    let mut packages = Vec::new();
-    let mut folders = vec![below.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "mlpackage") {
-                packages.push(path);
-            } else if path.is_dir() {
-                folders.push(path);
-            }
-        }
-    }
-    packages.sort();
-    packages
+    find::packages(below)
         .iter()
         .filter(|p| {
             let package = milwright_package::Package::open(p).unwrap();

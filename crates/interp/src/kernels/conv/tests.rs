@@ -1,22 +1,9 @@
-use candle_core::{DType, Device};
+use candle_core::DType;
 use milwright_ir::shape::Pad;
 use proptest::prelude::*;
 
 use super::*;
-
-fn numbers(dims: &[usize], seed: u64) -> Tensor {
-    let mut state = seed | 1;
-    let data: Vec<f32> = (0..dims.iter().product())
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            // Eighths: every sum is exact.
-            ((state >> 60) as f32 - 8.0) / 8.0
-        })
-        .collect();
-    Tensor::from_vec(data, dims, &Device::Cpu).unwrap()
-}
+use crate::kernels::linear::tests::numbers;
 
 /// Positions of a shape, in row-major order.
 fn positions(dims: &[usize]) -> impl Iterator<Item = Vec<usize>> + '_ {
