@@ -316,6 +316,12 @@ impl TensorType {
             .into_iter()
             .try_fold(1u64, u64::checked_mul)
     }
+
+    /// The type as a pipeline manifest spells it: `fp32[1,128,?]`.
+    pub fn brief(&self) -> String {
+        let sizes: Vec<String> = self.shape.iter().map(Dim::to_string).collect();
+        format!("{}[{}]", self.dtype, sizes.join(","))
+    }
 }
 
 impl fmt::Display for TensorType {

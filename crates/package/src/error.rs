@@ -53,6 +53,33 @@ pub enum Error {
         reason: String,
     },
 
+    /// A pipeline manifest (`pipeline.json`) is not what its schema asks for, or
+    /// what it holds does not go together.
+    #[error("`{path}`: {reason}")]
+    Stages {
+        /// The manifest.
+        path: PathBuf,
+        /// The part at fault (with line and column when it is not JSON).
+        reason: String,
+    },
+
+    /// The package of a stage is not what the pipeline manifest records.
+    #[error(
+        "`{path}`: the package of stage `{stage}` has changed since the manifest was written: \
+         `{file}` {fault}; restore it or write the stages again, or name the package itself to \
+         use it as it is"
+    )]
+    StageChanged {
+        /// The manifest.
+        path: PathBuf,
+        /// The stage.
+        stage: String,
+        /// The file, relative to the package.
+        file: String,
+        /// What is different.
+        fault: String,
+    },
+
     /// A path inside the package points outside it, or could.
     #[error("`{container}`: {role} `{entry}` is refused: {reason}")]
     UnsafePath {

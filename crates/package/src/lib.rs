@@ -20,6 +20,7 @@ mod rewrite;
 mod save;
 mod source;
 mod spec;
+mod stages;
 mod weights;
 pub mod wire;
 mod write;
@@ -39,5 +40,9 @@ pub use rewrite::{NewBlob, RewrittenWeights, rewrite_weights};
 pub use save::Changes;
 pub use source::Source;
 pub use spec::{Kind, Spec};
+pub use stages::{
+    ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineFolder, PipelineManifest,
+    StageFeature, StageFile, StageInput, StageRecord,
+};
 pub use weights::{ALIGNMENT, Blob, StorageType, WeightFile};
 pub use write::{Piece, WriteOptions};

@@ -1,0 +1,699 @@
+//! `pipeline.json`: the stages that a model was split into, where each should
+//! run, and what goes from one to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+use crate::package::{MANIFEST, Package};
+use crate::publish::write_file;
+use crate::relative;
+use crate::source::Source;
+
+/// What the schema is called that this build reads and writes.
+pub const PIPELINE_SCHEMA: &str = "milwright-pipeline/1";
+/// The name of the file.
+pub const PIPELINE_FILE: &str = "pipeline.json";
+/// What a stage's input says when the caller gives it.
+const CALLER: &str = "caller";
+/// No manifest is larger: a line for each of a hundred thousand files is less.
+const MAX_MANIFEST: u64 = 16 << 20;
+
+/// Stages that run one after the other, as `pipeline.json` holds them.
+///
+/// A stage's input is the feature of that name which the nearest stage before
+/// it gives, or else the caller: the rule of Core ML's own pipelines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineManifest {
+    /// [`PIPELINE_SCHEMA`]. It changes when a field is removed or gets another
+    /// meaning; unknown fields are new ones, and are ignored.
+    pub schema: String,
+    /// The name of the package that was split, without its folder.
+    pub model: String,
+    /// The function that was split.
+    pub function: String,
+    /// Names of what the caller gives, in order.
+    pub inputs: Vec<String>,
+    /// Names of what the caller gets, in order.
+    pub outputs: Vec<String>,
+    /// The stages, in the order in which they run.
+    pub stages: Vec<StageRecord>,
+}
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// What it is called; every stage differently.
+    pub name: String,
+    /// Its package, relative to the manifest, with `/` between the parts.
+    pub package: String,
+    /// What it should be loaded for. A host app sets it when it loads the
+    /// stage: no model file can.
+    pub compute_units: ComputeUnits,
+    /// Why these compute units, for people.
+    pub why: Vec<String>,
+    /// What it takes, in order.
+    pub inputs: Vec<StageInput>,
+    /// What it gives, in order.
+    pub outputs: Vec<StageFeature>,
+    /// What it keeps from one prediction to the next.
+    pub states: Vec<StageFeature>,
+    /// Every file of its package, ordered by path.
+    pub files: Vec<StageFile>,
+}
+
+/// What a stage takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageInput {
+    /// Name of the feature.
+    pub name: String,
+    /// Element type and shape in the program, such as `fp32[1,240000]`; a size
+    /// that is not fixed is `?`.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Who gives it.
+    pub from: Origin,
+}
+
+/// What a stage gives, or keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageFeature {
+    /// Name of the feature.
+    pub name: String,
+    /// As in [`StageInput::ty`].
+    #[serde(rename = "type")]
+    pub ty: String,
+}
+
+/// Who gives an input: in the file `caller`, or the name of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Origin {
+    /// Whoever runs the pipeline.
+    Caller,
+    /// The stage of this name.
+    Stage(String),
+}
+
+/// One file of a stage's package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageFile {
+    /// Where it is, relative to the package, with `/` between the parts.
+    pub path: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// The SHA-256 of its content, 64 hexadecimal digits in lower case.
+    pub sha256: String,
+}
+
+/// What Core ML may run a stage on, as `MLComputeUnits` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ComputeUnits {
+    /// The CPU.
+    #[serde(rename = "cpuOnly")]
+    CpuOnly,
+    /// CPU and GPU.
+    #[serde(rename = "cpuAndGPU")]
+    CpuAndGpu,
+    /// CPU and Neural Engine.
+    #[serde(rename = "cpuAndNeuralEngine")]
+    CpuAndNeuralEngine,
+    /// Whatever is there.
+    #[serde(rename = "all")]
+    All,
+}
+
+impl ComputeUnits {
+    /// All of them.
+    pub const ALL: [ComputeUnits; 4] = [
+        ComputeUnits::CpuOnly,
+        ComputeUnits::CpuAndGpu,
+        ComputeUnits::CpuAndNeuralEngine,
+        ComputeUnits::All,
+    ];
+
+    /// The spelling of the file, which is Swift's.
+    pub fn name(self) -> &'static str {
+        match self {
+            ComputeUnits::CpuOnly => "cpuOnly",
+            ComputeUnits::CpuAndGpu => "cpuAndGPU",
+            ComputeUnits::CpuAndNeuralEngine => "cpuAndNeuralEngine",
+            ComputeUnits::All => "all",
+        }
+    }
+}
+
+impl fmt::Display for ComputeUnits {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl From<String> for Origin {
+    fn from(text: String) -> Self {
+        if text == CALLER {
+            Origin::Caller
+        } else {
+            Origin::Stage(text)
+        }
+    }
+}
+
+impl From<Origin> for String {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Caller => CALLER.to_owned(),
+            Origin::Stage(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Caller => out.write_str("the caller"),
+            Origin::Stage(name) => write!(out, "stage `{name}`"),
+        }
+    }
+}
+
+/// A manifest with the folder that it is in.
+#[derive(Debug, Clone)]
+pub struct PipelineFolder {
+    path: PathBuf,
+    folder: PathBuf,
+    manifest: PipelineManifest,
+}
+
+impl PipelineFolder {
+    /// Whether `path` is a manifest or a folder that holds one. A model package
+    /// is none, whatever else lies in it.
+    pub fn is_at(path: impl AsRef<Path>) -> bool {
+        let path = path.as_ref();
+        if path.is_dir() {
+            return path.join(PIPELINE_FILE).is_file() && !path.join(MANIFEST).exists();
+        }
+        path.file_name().is_some_and(|name| name == PIPELINE_FILE)
+    }
+
+    /// Reads and checks a `pipeline.json`, named itself or by its folder. The
+    /// packages are not opened; see [`PipelineFolder::open_stage`].
+    ///
+    /// # Errors
+    /// [`Error::Stages`] when it is not JSON, of another schema, or holds what
+    /// does not go together; [`Error::UnsafePath`] for a package that is, or
+    /// could be, outside of the folder; [`Error::MissingFile`] for one that is
+    /// not there; [`Error::Io`].
+    pub fn open(path: impl AsRef<Path>) -> Result<PipelineFolder> {
+        let named = path.as_ref();
+        let path = if named.is_dir() {
+            named.join(PIPELINE_FILE)
+        } else {
+            named.to_owned()
+        };
+        if path.file_name().is_none_or(|name| name != PIPELINE_FILE) {
+            return Err(Error::NotAModel {
+                path,
+                reason: format!("a pipeline manifest is a file named `{PIPELINE_FILE}`"),
+            });
+        }
+        let source = Source::open(&path)?;
+        if source.len() > MAX_MANIFEST {
+            return Err(Error::Stages {
+                path,
+                reason: format!(
+                    "it has {} bytes, and no pipeline manifest has more than {MAX_MANIFEST}",
+                    source.len()
+                ),
+            });
+        }
+        let manifest = PipelineManifest::parse(&source.read()?, &path)?;
+        let folder = path.with_file_name("");
+        let folder = match folder.as_os_str().is_empty() {
+            true => PathBuf::from("."),
+            false => folder,
+        };
+        let opened = PipelineFolder {
+            path,
+            folder,
+            manifest,
+        };
+        opened.check_places()?;
+        Ok(opened)
+    }
+
+    /// The manifest's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that package paths start in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the file says.
+    pub fn manifest(&self) -> &PipelineManifest {
+        &self.manifest
+    }
+
+    /// Where the package of a stage is.
+    pub fn package_path(&self, stage: &StageRecord) -> PathBuf {
+        self.folder.join(&stage.package)
+    }
+
+    /// Opens the package of a stage, whatever it has become since the manifest
+    /// was written.
+    ///
+    /// # Errors
+    /// Those of [`Package::open`].
+    pub fn open_stage(&self, stage: &StageRecord) -> Result<Package> {
+        Package::open(self.package_path(stage))
+    }
+
+    /// Compares an open package with what the manifest records of it. Reads
+    /// every file once, in pieces.
+    ///
+    /// # Errors
+    /// [`Error::StageChanged`], which names the first file that differs, is
+    /// missing or is too many; [`Error::Io`].
+    pub fn check_files(&self, stage: &StageRecord, package: &Package) -> Result<()> {
+        let changed = |file: &str, fault: String| Error::StageChanged {
+            path: self.path.clone(),
+            stage: stage.name.clone(),
+            file: file.to_owned(),
+            fault,
+        };
+        let mut found: BTreeMap<&str, _> = package.files().iter().map(|f| (f.path(), f)).collect();
+        // Sizes and names first: they cost nothing.
+        for recorded in &stage.files {
+            let name = recorded.path.as_str();
+            let Some(file) = found.remove(name) else {
+                return Err(changed(name, "is missing".to_owned()));
+            };
+            if file.len() != recorded.bytes {
+                let fault = format!(
+                    "has {} bytes, and {} are recorded",
+                    file.len(),
+                    recorded.bytes
+                );
+                return Err(changed(name, fault));
+            }
+        }
+        if let Some((name, _)) = found.pop_first() {
+            return Err(changed(name, "is not recorded".to_owned()));
+        }
+        for recorded in &stage.files {
+            let name = recorded.path.as_str();
+            let file = package.files().iter().find(|file| file.path() == name);
+            let Some(file) = file else { continue };
+            let sha256 = sha256(&package.source(file)?)?;
+            if sha256 != recorded.sha256 {
+                let fault = format!(
+                    "has another content: its SHA-256 is {sha256}, and {} is recorded",
+                    recorded.sha256
+                );
+                return Err(changed(name, fault));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every package is there, and by way of links too in the
+    /// folder.
+    fn check_places(&self) -> Result<()> {
+        let inside = &self.folder;
+        let inside = inside
+            .canonicalize()
+            .map_err(Error::io("open", inside.clone()))?;
+        for stage in &self.manifest.stages {
+            let package = self.package_path(stage);
+            if fs::symlink_metadata(&package).is_err() {
+                return Err(Error::MissingFile {
+                    path: package,
+                    needed_by: format!("it is the package of stage `{}`", stage.name),
+                });
+            }
+            let real = package
+                .canonicalize()
+                .map_err(Error::io("follow the link", &*package))?;
+            if !real.starts_with(&inside) {
+                return Err(Error::UnsafePath {
+                    container: self.path.clone(),
+                    role: "the package",
+                    entry: stage.package.clone(),
+                    reason: "it is a link that leads out of the manifest's folder; put the \
+                             package itself there",
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PipelineManifest {
+    /// Reads a manifest and checks everything that can be checked without the
+    /// packages. `path` is for error messages.
+    ///
+    /// # Errors
+    /// [`Error::Stages`], [`Error::UnsafePath`].
+    pub fn parse(text: &[u8], path: &Path) -> Result<PipelineManifest> {
+        let fail = |reason: String| Error::Stages {
+            path: path.to_owned(),
+            reason,
+        };
+        // The schema first: under another one the rest may look different.
+        let json: serde_json::Value = serde_json::from_slice(text)
+            .map_err(|error| fail(format!("it is not valid JSON: {error}")))?;
+        match json.get("schema").and_then(serde_json::Value::as_str) {
+            Some(PIPELINE_SCHEMA) => {}
+            Some(other) => {
+                return Err(fail(format!(
+                    "its schema is {other:?}, and this version reads {PIPELINE_SCHEMA:?}; use the \
+                     version that wrote it, or split the model again"
+                )));
+            }
+            None => {
+                return Err(fail(format!(
+                    "it has no text `schema`, so it is no pipeline manifest; one starts with \
+                     \"schema\": {PIPELINE_SCHEMA:?}"
+                )));
+            }
+        }
+        // From the text again, so that the message has line and column.
+        let manifest: PipelineManifest =
+            serde_json::from_slice(text).map_err(|error| fail(error.to_string()))?;
+        manifest.check(path)?;
+        Ok(manifest)
+    }
+
+    /// Checks that names are there and differ, that paths stay in the folder,
+    /// and that every feature comes from where it says. `path` is for error
+    /// messages.
+    ///
+    /// # Errors
+    /// [`Error::Stages`], [`Error::UnsafePath`].
+    pub fn check(&self, path: &Path) -> Result<()> {
+        self.check_names(path)?;
+        self.check_wiring().map_err(|reason| Error::Stages {
+            path: path.to_owned(),
+            reason,
+        })
+    }
+
+    /// The text of the file: the same for the same manifest, always.
+    pub fn to_json(&self) -> String {
+        // Nothing in it can fail to become JSON: every key is text.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text + "\n"
+    }
+
+    /// Checks the manifest and writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::OutputExists`] without `force`, [`Error::Io`], and those of
+    /// [`PipelineManifest::check`].
+    pub fn save(&self, path: &Path, force: bool) -> Result<()> {
+        self.check(path)?;
+        if !force && fs::symlink_metadata(path).is_ok() {
+            return Err(Error::OutputExists {
+                path: path.to_owned(),
+            });
+        }
+        write_file(path, force, |file, _| {
+            file.write_all(self.to_json().as_bytes())
+                .map_err(Error::io("write", path))
+        })
+    }
+
+    fn check_names(&self, path: &Path) -> Result<()> {
+        let fail = |reason: String| Error::Stages {
+            path: path.to_owned(),
+            reason,
+        };
+        if self.stages.is_empty() {
+            return Err(fail("it has no stages".to_owned()));
+        }
+        let unsafe_path = |role, entry: &str, reason| Error::UnsafePath {
+            container: path.to_owned(),
+            role,
+            entry: entry.to_owned(),
+            reason,
+        };
+        let mut names = BTreeSet::new();
+        let mut packages = BTreeSet::new();
+        for (number, stage) in self.stages.iter().enumerate() {
+            let name = stage.name.as_str();
+            if name.is_empty() || name == CALLER {
+                return Err(fail(format!(
+                    "stage {number} is named {name:?}; a stage needs a name of its own, and \
+                     `{CALLER}` stands for whoever runs the pipeline"
+                )));
+            }
+            if !names.insert(name) {
+                return Err(fail(format!("two stages are named `{name}`; rename one")));
+            }
+            relative::check(&stage.package)
+                .map_err(|reason| unsafe_path("the package", &stage.package, reason))?;
+            if !packages.insert(stage.package.as_str()) {
+                return Err(fail(format!(
+                    "two stages have the package `{}`; each needs its own",
+                    stage.package
+                )));
+            }
+            let inputs = stage.inputs.iter().map(|f| (&f.name, &f.ty));
+            let outputs = || stage.outputs.iter().map(|f| (&f.name, &f.ty));
+            let states = stage.states.iter().map(|f| (&f.name, &f.ty));
+            // States share the name space of inputs.
+            unique(inputs.chain(states), "takes")
+                .and_then(|()| unique(outputs(), "gives"))
+                .map_err(|reason| fail(format!("stage `{name}` {reason}")))?;
+            let mut last: Option<&str> = None;
+            for file in &stage.files {
+                relative::check(&file.path)
+                    .map_err(|reason| unsafe_path("the file", &file.path, reason))?;
+                if last.is_some_and(|last| last >= file.path.as_str()) {
+                    return Err(fail(format!(
+                        "the files of stage `{name}` are not ordered by path, each once: `{}`",
+                        file.path
+                    )));
+                }
+                last = Some(&file.path);
+                let digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+                if file.sha256.len() != 64 || !file.sha256.bytes().all(digit) {
+                    return Err(fail(format!(
+                        "the sha256 of `{}` in stage `{name}` is {:?}; it must be 64 hexadecimal \
+                         digits in lower case",
+                        file.path, file.sha256
+                    )));
+                }
+            }
+        }
+        let named = |list: &[String], what: &str| {
+            let mut seen = BTreeSet::new();
+            match list.iter().find(|name| !seen.insert(name.as_str())) {
+                Some(twice) => Err(fail(format!("its {what} name `{twice}` twice"))),
+                None => Ok(()),
+            }
+        };
+        named(&self.inputs, "inputs")?;
+        named(&self.outputs, "outputs")
+    }
+
+    /// Every input comes from the nearest stage before that gives it, or else
+    /// from the caller; and says so.
+    fn check_wiring(&self) -> Result<(), String> {
+        // The nearest stage before that gives a feature, and as what.
+        let mut given: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+        let mut taken: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+        for (number, stage) in self.stages.iter().enumerate() {
+            for input in &stage.inputs {
+                let (name, feature) = (stage.name.as_str(), input.name.as_str());
+                let earlier = |from: &str| self.stages[..number].iter().any(|s| s.name == from);
+                match (&input.from, given.get(feature)) {
+                    (Origin::Stage(from), _) if !earlier(from) => {
+                        return Err(self.no_origin(number, feature, from));
+                    }
+                    (Origin::Stage(from), Some(&(nearest, ty))) if from == nearest => {
+                        if !fits(ty, &input.ty) {
+                            return Err(format!(
+                                "stage `{name}` takes `{feature}` as {}, and stage `{nearest}` \
+                                 gives it as {ty}",
+                                input.ty
+                            ));
+                        }
+                    }
+                    (from, Some((nearest, _))) => {
+                        return Err(format!(
+                            "stage `{name}` says that `{feature}` comes from {from}, and the \
+                             nearest stage before it that gives it is `{nearest}`; features are \
+                             wired by name, so rename one of them"
+                        ));
+                    }
+                    (Origin::Caller, None) => {
+                        if !self.inputs.iter().any(|known| known == feature) {
+                            return Err(format!(
+                                "stage `{name}` takes `{feature}` from the caller, and the \
+                                 pipeline's inputs are {}",
+                                list(&self.inputs)
+                            ));
+                        }
+                        let &mut (other, ty) = taken.entry(feature).or_insert((name, &input.ty));
+                        if !fits(ty, &input.ty) {
+                            return Err(format!(
+                                "stage `{name}` takes `{feature}` as {}, and stage `{other}` \
+                                 takes it as {ty}",
+                                input.ty
+                            ));
+                        }
+                    }
+                    (Origin::Stage(from), None) => {
+                        return Err(self.no_origin(number, feature, from));
+                    }
+                }
+            }
+            let outputs = stage.outputs.iter();
+            given.extend(outputs.map(|f| (f.name.as_str(), (stage.name.as_str(), f.ty.as_str()))));
+        }
+        if let Some(unused) = self.inputs.iter().find(|n| !taken.contains_key(n.as_str())) {
+            return Err(format!(
+                "no stage takes `{unused}`, which is among the pipeline's inputs"
+            ));
+        }
+        if self.outputs.is_empty() {
+            return Err("it has no outputs".to_owned());
+        }
+        match self
+            .outputs
+            .iter()
+            .find(|n| !given.contains_key(n.as_str()))
+        {
+            Some(missing) => Err(format!(
+                "no stage gives `{missing}`, which is among the pipeline's outputs"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Why stage `number` cannot have a feature from `from`.
+    fn no_origin(&self, number: usize, feature: &str, from: &str) -> String {
+        let stage = &self.stages[number].name;
+        let says = format!("stage `{stage}` takes `{feature}` from stage `{from}`");
+        match self.stages.iter().position(|s| s.name == from) {
+            None => {
+                let names: Vec<String> = self.stages.iter().map(|s| s.name.clone()).collect();
+                format!(
+                    "{says}, which is not there; the stages are {}",
+                    list(&names)
+                )
+            }
+            Some(at) if at == number => {
+                format!("{says}, itself; a stage takes only what earlier stages give")
+            }
+            Some(at) if at > number => format!(
+                "{says}, which runs later; a stage takes only what earlier stages give, so there \
+                 can be no cycle"
+            ),
+            Some(at) => {
+                let given = self.stages[at].outputs.iter().map(|f| f.name.clone());
+                let given: Vec<String> = given.collect();
+                format!("{says}, which gives {}", list(&given))
+            }
+        }
+    }
+}
+
+impl StageFile {
+    /// Every file of a package with its size and digest, ordered by path. Reads
+    /// every byte, in pieces.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Zip`].
+    pub fn of_package(package: &Package) -> Result<Vec<StageFile>> {
+        package
+            .files()
+            .iter()
+            .map(|file| {
+                Ok(StageFile {
+                    path: file.path().to_owned(),
+                    bytes: file.len(),
+                    sha256: sha256(&package.source(file)?)?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The SHA-256 of a file, in hexadecimal digits. The file is read in pieces.
+fn sha256(source: &Source) -> Result<String> {
+    struct Hashing(Sha256);
+    impl Write for Hashing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let fail = Error::io("read", source.path());
+    let mut out = io::BufWriter::with_capacity(1 << 16, Hashing(Sha256::new()));
+    let hashed = source.copy(0, source.len(), &mut out).and_then(|copied| {
+        if copied != source.len() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        out.into_inner().map_err(io::IntoInnerError::into_error)
+    });
+    let digest = hashed.map_err(fail)?.0.finalize();
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn unique<'a>(
+    features: impl Iterator<Item = (&'a String, &'a String)>,
+    verb: &str,
+) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for (name, ty) in features {
+        if name.is_empty() || ty.is_empty() {
+            return Err(format!("{verb} a feature without a name or type"));
+        }
+        if !seen.insert(name) {
+            return Err(format!("{verb} `{name}` twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two types can be one value's: they are the same, but for sizes that
+/// one of them leaves open.
+fn fits(a: &str, b: &str) -> bool {
+    let parts = |ty: &str| -> Option<(String, Vec<String>)> {
+        let (element, shape) = ty.strip_suffix(']')?.split_once('[')?;
+        let sizes = shape.split(',').map(str::to_owned).collect();
+        Some((element.to_owned(), sizes))
+    };
+    if a == b {
+        return true;
+    }
+    let (Some((a, a_sizes)), Some((b, b_sizes))) = (parts(a), parts(b)) else {
+        return false;
+    };
+    let open = |size: &str| size == "?";
+    let sizes = || a_sizes.iter().zip(&b_sizes);
+    a == b && a_sizes.len() == b_sizes.len() && sizes().all(|(a, b)| a == b || open(a) || open(b))
+}
+
+/// `a`, `b` and so on, for a message.
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
