@@ -8,6 +8,7 @@
 
 mod docs;
 mod error;
+pub mod lint;
 mod pass;
 mod passes;
 mod pipeline;
