@@ -1,5 +1,6 @@
 //! What can go wrong in this crate.
 
+use crate::arena::OpId;
 use crate::constant::ConstError;
 
 /// An error of reading, changing or writing a program.
@@ -57,6 +58,16 @@ pub enum Error {
         location: String,
         /// Why.
         cause: ConstError,
+    },
+    /// Input shapes do not go through a function.
+    #[error("{location}: {problem}")]
+    Shapes {
+        /// The function, and the input or operation.
+        location: String,
+        /// What does not fit.
+        problem: String,
+        /// The operation, when it is one that does not take them.
+        op: Option<OpId>,
     },
     /// A new weight has a type that the weight file cannot hold.
     #[error("a weight file cannot hold {dtype}")]

@@ -1,10 +1,11 @@
 //! An operation seen through its op-table entry: parameters by name, with
 //! constants resolved and defaults applied.
 
-use crate::arena::OpId;
+use crate::arena::{OpId, ValueId};
 use crate::constant::{BlobSource, ConstError, Constant};
 use crate::ops::{Default, Param, Presence};
 use crate::program::{Arg, Op, Program};
+use crate::sizes::Sizes;
 use crate::types::{DataType, Dim, TensorType, ValueType};
 
 /// What is wrong with a parameter of an operation.
@@ -97,6 +98,7 @@ pub struct OpView<'p> {
     /// The operation.
     pub op: &'p Op,
     blobs: &'p dyn BlobSource,
+    sizes: Option<&'p Sizes>,
 }
 
 impl<'p> OpView<'p> {
@@ -107,7 +109,39 @@ impl<'p> OpView<'p> {
             id,
             op: &program.ops[id],
             blobs,
+            sizes: None,
         }
+    }
+
+    /// The same with the types, and the integers computed from sizes, that
+    /// values have at given input shapes, in place of what the file declares.
+    #[must_use]
+    pub fn with_sizes(self, sizes: &'p Sizes) -> Self {
+        Self {
+            sizes: Some(sizes),
+            ..self
+        }
+    }
+
+    /// The type of a value.
+    pub fn value_type(&self, id: ValueId) -> &'p ValueType {
+        match self.sizes {
+            Some(sizes) => sizes.ty(id),
+            None => &self.program.values[id].ty,
+        }
+    }
+
+    /// The type of an argument.
+    pub fn arg_type(&self, arg: &'p Arg) -> &'p ValueType {
+        match arg {
+            Arg::Const(constant) => &constant.ty,
+            Arg::Value(id) => self.value_type(*id),
+        }
+    }
+
+    /// Where constants in weight files come from.
+    pub fn blobs(&self) -> &'p dyn BlobSource {
+        self.blobs
     }
 
     /// Whether the file gives the parameter.
@@ -118,7 +152,7 @@ impl<'p> OpView<'p> {
     /// The type of a parameter's only argument.
     pub fn ty(&self, param: &str) -> Option<&'p ValueType> {
         match self.op.args(param).first() {
-            Some(arg) => Some(self.program.arg_type(arg)),
+            Some(arg) => Some(self.arg_type(arg)),
             None => self.op.attribute(param).map(|c| &c.ty),
         }
     }
@@ -129,7 +163,7 @@ impl<'p> OpView<'p> {
         if args.is_empty() {
             return self.ty(param).into_iter().collect();
         }
-        args.iter().map(|a| self.program.arg_type(a)).collect()
+        args.iter().map(|a| self.arg_type(a)).collect()
     }
 
     /// The tensor type of a required parameter.
@@ -326,7 +360,17 @@ impl<'p> OpView<'p> {
 
     /// The integers of an argument, if it is a constant of such.
     pub fn arg_ints(&self, arg: &Arg) -> Option<Vec<i64>> {
-        self.program.const_arg(arg)?.to_i64s(self.blobs).ok()
+        let constant = self.program.const_arg(arg);
+        let constant = constant.or_else(|| self.computed(arg))?;
+        constant.to_i64s(self.blobs).ok()
+    }
+
+    /// What [`Sizes`] computed of an argument.
+    fn computed<'a>(&'a self, arg: &Arg) -> Option<&'a Constant> {
+        match arg {
+            Arg::Value(id) => self.sizes?.constant(*id),
+            Arg::Const(_) => None,
+        }
     }
 
     /// The op table's entry for a parameter.
@@ -340,7 +384,11 @@ impl<'p> OpView<'p> {
         read: impl Fn(&Constant) -> Result<T, ConstError>,
         default: impl Fn(&'static Default) -> Option<T>,
     ) -> Result<Given<T>, ParamError> {
-        if let Some(constant) = self.constant(param) {
+        let computed = || match self.op.args(param) {
+            [arg] => self.computed(arg),
+            _ => None,
+        };
+        if let Some(constant) = self.constant(param).or_else(computed) {
             return read(constant)
                 .map(Given::Known)
                 .map_err(|cause| ParamError::Const {

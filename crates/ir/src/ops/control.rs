@@ -36,12 +36,11 @@ pub(super) static DEFS: &[OpDef] = &[
 
 /// The types of a block's outputs; no types when there is no such block.
 fn yields<'p>(op: &OpView<'p>, block: usize) -> Result<Vec<&'p ValueType>, ParamError> {
-    let program = op.program;
     let id = op.op.blocks.get(block).ok_or_else(|| {
         mismatch(format!("block {block} is missing: there must be two"))
     })?;
-    let outputs = &program.blocks[*id].outputs;
-    Ok(outputs.iter().map(|&v| &program.values[v].ty).collect())
+    let outputs = &op.program.blocks[*id].outputs;
+    Ok(outputs.iter().map(|&v| op.value_type(v)).collect())
 }
 
 /// A type that both fit: sizes that differ are unknown.

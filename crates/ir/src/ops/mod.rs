@@ -200,10 +200,9 @@ impl OpDef {
     /// # Errors
     /// A parameter, or what the operands are to each other, is wrong.
     pub fn infer(&self, op: &OpView<'_>) -> Result<Vec<ValueType>, ParamError> {
-        let program = op.program;
         let args = op.op.inputs.iter().flat_map(|(_, args)| args);
-        if args.map(|arg| program.arg_type(arg)).any(is_open) {
-            let declared = |&v| program.values[v].ty.clone();
+        if args.map(|arg| op.arg_type(arg)).any(is_open) {
+            let declared = |&v| op.program.values[v].ty.clone();
             return Ok(op.op.outputs.iter().map(declared).collect());
         }
         for param in self.params.iter().filter(|p| p.scalar) {
