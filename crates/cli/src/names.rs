@@ -1,7 +1,7 @@
 //! Things that a command line names.
 
 use anyhow::bail;
-use milwright_verify::inputs::nearest;
+use milwright_ir::names::nearest;
 
 /// Those of `all` that `wanted` names, in its order; without names, all of
 /// them. `kind` is what they are and `verb` the command that lists them, for
@@ -18,7 +18,7 @@ pub(crate) fn chosen<T: Copy>(
     }
     let find = |name: &String| match all.iter().find(|&&one| name_of(one) == name) {
         Some(&found) => Ok(found),
-        None => match nearest(name, all.iter().map(|&one| name_of(one))) {
+        None => match nearest(name, all.iter().map(|&one| name_of(one)), 1).first() {
             Some(near) => bail!("no {kind} is named `{name}`; did you mean `{near}`?"),
             None => bail!("no {kind} is named `{name}`; `milwright {verb}` lists all"),
         },

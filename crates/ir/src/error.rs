@@ -51,6 +51,12 @@ pub enum Error {
         /// Names there are.
         available: Vec<String>,
     },
+    /// A name that is to be given is another value's.
+    #[error("the name {name:?} is taken by another value; choose another one")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// A constant could not be read.
     #[error("{location}: {cause}")]
     Const {

@@ -12,6 +12,7 @@ mod diagnostic;
 mod error;
 pub mod features;
 mod model;
+pub mod names;
 pub mod ops;
 mod program;
 mod save;

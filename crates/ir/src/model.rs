@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use milwright_package::{Package, Spec, StorageType};
+use milwright_package::{Package, Spec, StorageType, proto};
 
 use crate::constant::{BlobData, BlobRef, BlobSource, ConstError};
 use crate::error::Error;
@@ -52,9 +52,20 @@ impl Model {
         &self.package
     }
 
-    /// The spec as it was opened.
+    /// The spec: the description, and the program as it was opened.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// Changes the description: features and metadata. The program is not
+    /// touched.
+    ///
+    /// # Errors
+    /// The description holds fields that this build does not know and that
+    /// would be lost.
+    pub fn set_description(&mut self, description: &proto::ModelDescription) -> Result<(), Error> {
+        self.spec = self.spec.with_description(description)?;
+        Ok(())
     }
 
     /// The program.

@@ -5,6 +5,8 @@
 //! parameters are kept as the file has them; what they mean is in the
 //! [op table](crate::ops).
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use crate::arena::{Arena, BlockId, OpId, ValueId};
@@ -227,6 +229,57 @@ impl Program {
             next = self.parent_op(op_id);
         }
         Ok(())
+    }
+
+    /// Gives a value another name. What defines or reads it is written from
+    /// memory from now on.
+    ///
+    /// # Errors
+    /// The name is taken, or the bytes of an operation that mentions the value
+    /// hold something that would be lost.
+    pub fn rename_value(&mut self, id: ValueId, name: &str) -> Result<(), Error> {
+        if self.values[id].name == name {
+            return Ok(());
+        }
+        if self.values.ids().any(|other| self.values[other].name == name) {
+            return Err(Error::NameTaken {
+                name: name.to_owned(),
+            });
+        }
+        for op in self.live_ops() {
+            let blocks = self.ops[op].blocks.iter();
+            let mentions = self.ops[op].outputs.contains(&id)
+                || self.ops[op].operands().any(|v| v == id)
+                || blocks.clone().any(|&b| {
+                    let block = &self.blocks[b];
+                    block.inputs.contains(&id) || block.outputs.contains(&id)
+                });
+            if mentions {
+                self.touch(op)?;
+            }
+        }
+        self.values[id].name = name.to_owned();
+        Ok(())
+    }
+
+    /// Every value that an operation and its nested blocks read, except what
+    /// is defined in those blocks; in order, repeats included.
+    pub fn reads(&self, op: OpId) -> Vec<ValueId> {
+        let mut found: Vec<ValueId> = self.ops[op].operands().collect();
+        let mut inside: HashSet<ValueId> = HashSet::new();
+        let mut blocks: Vec<BlockId> = self.ops[op].blocks.iter().rev().copied().collect();
+        while let Some(id) = blocks.pop() {
+            let block = &self.blocks[id];
+            inside.extend(&block.inputs);
+            for &inner in &block.ops {
+                found.extend(self.ops[inner].operands());
+                inside.extend(&self.ops[inner].outputs);
+                blocks.extend(self.ops[inner].blocks.iter().rev());
+            }
+            found.extend(&block.outputs);
+        }
+        found.retain(|value| !inside.contains(value));
+        found
     }
 
     /// The operation whose nested block lists `id`.

@@ -43,26 +43,47 @@ impl Model {
         out: impl AsRef<Path>,
         options: WriteOptions<'_>,
     ) -> Result<SaveReport, Error> {
-        let (changes, report) = self.changes()?;
+        self.save_as(self.program(), self.spec(), out, options)
+    }
+
+    /// As [`Model::save`], with another program, whose weights are still those
+    /// of this model's package, and with what `spec` says around it: a part of
+    /// a model, for example.
+    ///
+    /// # Errors
+    /// As [`Model::save`].
+    pub fn save_as(
+        &self,
+        program: &Program,
+        spec: &Spec,
+        out: impl AsRef<Path>,
+        options: WriteOptions<'_>,
+    ) -> Result<SaveReport, Error> {
+        let (changes, report) = changes(self.package(), program, spec)?;
         self.package().save(changes, out, options)?;
         Ok(report)
     }
+}
 
-    fn changes(&self) -> Result<(Changes, SaveReport), Error> {
-        let mut report = SaveReport::default();
-        if is_unchanged(self.program(), self.spec())? {
-            return Ok((Changes::default(), report));
-        }
+/// What is different from the package.
+fn changes(
+    package: &Package,
+    program: &Program,
+    spec: &Spec,
+) -> Result<(Changes, SaveReport), Error> {
+    let mut report = SaveReport::default();
+    let mut changes = Changes::default();
+    if spec.bytes() != package.spec().bytes() {
         report.changed = true;
-        let mut program = self.program().clone();
-        let weights = move_weights(&mut program, self.package(), &mut report)?;
-        let spec = self.spec().with_program(&program.to_proto())?;
-        let changes = Changes {
-            spec: Some(spec),
-            weights,
-        };
-        Ok((changes, report))
+        changes.spec = Some(spec.clone());
     }
+    if !is_unchanged(program, spec)? {
+        report.changed = true;
+        let mut program = program.clone();
+        changes.weights = move_weights(&mut program, package, &mut report)?;
+        changes.spec = Some(spec.with_program(&program.to_proto())?);
+    }
+    Ok((changes, report))
 }
 
 fn is_unchanged(program: &Program, spec: &Spec) -> Result<bool, Error> {

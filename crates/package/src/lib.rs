@@ -36,6 +36,7 @@ pub use error::{Error, Result, WeightFault};
 pub use manifest::{Item, Manifest};
 pub use package::{Container, Package, PackageFile};
 pub use prost::Message;
+pub use publish::create_folder;
 pub use rewrite::{NewBlob, RewrittenWeights, rewrite_weights};
 pub use save::Changes;
 pub use source::Source;

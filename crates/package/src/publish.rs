@@ -60,8 +60,44 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Fills a new folder and puts it at `out` when it is whole: `fill` gets the
+/// path of an empty folder beside `out`. After an error nothing is left.
+///
+/// `input` is what is read meanwhile; the output must not overlap it. With
+/// `force`, a folder that holds the file `mark`, or nothing, is replaced.
+///
+/// # Errors
+/// Those of `fill`; [`Error::OutputExists`], [`Error::OutputOverlapsInput`],
+/// [`Error::OutputNotReplaceable`], [`Error::Io`].
+pub fn create_folder<T, E: From<Error>>(
+    input: &Path,
+    out: &Path,
+    force: bool,
+    mark: &str,
+    fill: impl FnOnce(&Path) -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    check_overlap(input, out)?;
+    let replace = may_replace(out, force, Some(mark))?;
+    let folder = temporary(0o777)
+        .tempdir_in(folder_of(out))
+        .map_err(Error::io("create a folder beside", out))?;
+    let filled = fill(folder.path())?;
+    if replace {
+        sync_folders(folder.path()).map_err(Error::io("write", out))?;
+    }
+    publish_folder(folder, out, replace)?;
+    Ok(filled)
+}
+
 /// Whether the output is there and may be replaced.
 pub(crate) fn check_output(out: &Path, form: Form, force: bool) -> Result<bool> {
+    let mark = (form == Form::Folder).then_some("Manifest.json");
+    may_replace(out, force, mark)
+}
+
+/// Whether something is at `out`, and may be replaced: by a folder if it is
+/// one that holds `mark` or nothing, by a file if it is one.
+fn may_replace(out: &Path, force: bool, mark: Option<&str>) -> Result<bool> {
     let Ok(metadata) = fs::symlink_metadata(out) else {
         return Ok(false);
     };
@@ -76,22 +112,20 @@ pub(crate) fn check_output(out: &Path, form: Form, force: bool) -> Result<bool> 
             reason,
         })
     };
-    match form {
-        Form::Folder if !metadata.is_dir() => {
-            refuse("it is no folder, and a package folder would take its place; remove it first")
+    match mark {
+        Some(_) if !metadata.is_dir() => {
+            refuse("it is no folder, and a folder would take its place; remove it first")
         }
-        Form::Folder => {
+        Some(mark) => {
             let mut entries = fs::read_dir(out).map_err(Error::io("list", out))?;
-            if out.join("Manifest.json").is_file() || entries.next().is_none() {
+            if out.join(mark).is_file() || entries.next().is_none() {
                 Ok(true)
             } else {
-                refuse("it is a folder with other things than a package; remove it first")
+                refuse("it is a folder with other things than such output; remove it first")
             }
         }
-        Form::Zip | Form::Model if !metadata.is_file() => {
-            refuse("it is no regular file; remove it first")
-        }
-        Form::Zip | Form::Model => Ok(true),
+        None if !metadata.is_file() => refuse("it is no regular file; remove it first"),
+        None => Ok(true),
     }
 }
 

@@ -6,6 +6,7 @@
 //! `decompose-conv{stride=space-to-depth,taps=concat},dce`; running it verifies
 //! the program before the first pass and after each.
 
+pub mod cut;
 mod docs;
 mod error;
 pub mod lint;

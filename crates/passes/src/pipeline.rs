@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use milwright_ir::names::nearest;
 use milwright_ir::{BlobSource, Program, Severity, verify};
 
 use crate::error::{Error, ParseError};
@@ -271,34 +272,13 @@ impl<'t> Parser<'t> {
 /// The name that was most likely meant, or all of them.
 fn suggestion<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> String {
     let mut names: Vec<&str> = names.collect();
-    let nearest = names
-        .iter()
-        .map(|name| (distance(word, name), *name))
-        .min()
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 3);
-    match nearest {
-        Some((_, name)) => format!("did you mean {name:?}?"),
+    match nearest(word, names.iter().copied(), 1).first() {
+        Some(name) => format!("did you mean {name:?}?"),
         None => {
             names.sort_unstable();
             format!("there is: {}", names.join(", "))
         }
     }
-}
-
-/// Edit distance: characters to insert, remove or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

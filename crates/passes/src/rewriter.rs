@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use milwright_ir::arena::Id;
-use milwright_ir::{BlobSource, BlockId, OpId, Program, ValueId};
+use milwright_ir::{BlobSource, BlockId, OpId, Program};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -188,7 +188,7 @@ impl<'p> Rewriter<'p> {
             }
             let op = &self.program.ops[site.op];
             *removed.entry(op.op_type.clone()).or_default() += 1;
-            for value in reads_of(self.program, site.op) {
+            for value in self.program.reads(site.op) {
                 uses[value.index()] = uses[value.index()].saturating_sub(1);
             }
             let ops = &mut self.program.block_mut(site.block)?.ops;
@@ -222,20 +222,6 @@ impl<'p> Rewriter<'p> {
         });
         true
     }
-}
-
-/// Every value that an operation and its nested blocks read.
-fn reads_of(program: &Program, op: OpId) -> Vec<ValueId> {
-    let mut reads: Vec<ValueId> = program.ops[op].operands().collect();
-    let mut blocks = program.ops[op].blocks.clone();
-    while let Some(block) = blocks.pop() {
-        reads.extend(&program.blocks[block].outputs);
-        for &inner in &program.blocks[block].ops {
-            reads.extend(program.ops[inner].operands());
-            blocks.extend(&program.ops[inner].blocks);
-        }
-    }
-    reads
 }
 
 /// The names of a program's values and operations, and the next number to try

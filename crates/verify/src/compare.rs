@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use milwright_interp::{Tensor, Value};
 use milwright_ir::OpId;
+use milwright_ir::names::nearest;
 
 use crate::array::{Array, Kind, NamedArrays};
 use crate::error::Error;
@@ -187,7 +188,7 @@ pub fn check_expected<'a>(
     let outputs: Vec<&str> = outputs.collect();
     let unknown = expected.names().find(|name| !outputs.contains(name));
     let problem = match unknown {
-        Some(name) => match crate::inputs::nearest(name, outputs.iter().copied()) {
+        Some(name) => match nearest(name, outputs.iter().copied(), 1).first() {
             Some(near) => format!("there is no output `{name}`; did you mean `{near}`?"),
             None => format!("there is no output `{name}`"),
         },

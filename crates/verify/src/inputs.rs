@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use milwright_ir::features::ColorSpace;
+use milwright_ir::names::nearest;
 use milwright_ir::{Arg, BlobSource, Function, OpId, OpView, Program, ValueId};
 
 use crate::array::{Array, Data, Kind, NamedArrays, element_count};
@@ -59,7 +60,7 @@ fn unknown(inputs: &[Input], name: &str) -> Option<String> {
         return None;
     }
     Some(
-        match nearest(name, inputs.iter().map(|i| i.name.as_str())) {
+        match nearest(name, inputs.iter().map(|i| i.name.as_str()), 1).first() {
             Some(near) => format!("there is no input `{name}`; did you mean `{near}`?"),
             None => format!("there is no input `{name}`"),
         },
@@ -325,46 +326,9 @@ fn table_extent(program: &Program, blobs: &dyn BlobSource, op: OpId) -> Option<i
     i64::try_from(extent).ok()
 }
 
-/// The known name that is at most a third of its letters away, if any.
-pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|name| (distance(wanted, name), name))
-        .filter(|(d, name)| *d <= name.chars().count().max(3) / 3)
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Letters to insert, delete or replace (Levenshtein), ignoring case.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.to_lowercase(), b.to_lowercase());
-    let b: Vec<char> = b.chars().take(256).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(256).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn near_names_are_found() {
-        let known = ["mel", "audio_length", "x"];
-        let near = |wanted| nearest(wanted, known.into_iter());
-        assert_eq!(near("mell"), Some("mel"));
-        assert_eq!(near("Mel"), Some("mel"));
-        assert_eq!(near("audio_len"), Some("audio_length"));
-        assert_eq!(near("hidden_state"), None);
-        assert_eq!(nearest("a", std::iter::empty()), None);
-    }
 
     #[test]
     fn ranges_are_read() {

@@ -13,6 +13,15 @@ use crate::stage::Stage;
 /// Names at most so many users of a constant.
 const USERS: usize = 4;
 
+/// Who reads a constant.
+#[derive(Clone, Default)]
+struct Users {
+    /// Operations and parameters, the first of them.
+    shown: Vec<String>,
+    /// All operations.
+    ops: Vec<OpId>,
+}
+
 /// Looks at every float constant of the function that `precision` rounds to
 /// fp16: those with an element that becomes infinite or 0, worst first, and how
 /// many there are in all.
@@ -30,14 +39,15 @@ pub(super) fn check(
     let users = users(program, &ops);
     let mut found = Vec::new();
     let mut checked = 0;
-    let mut look = |name: String, used_by: Vec<String>, values: &Elements| {
+    let mut look = |name: String, users: Users, values: &Elements| {
         let mut span = Span::default();
         span.add_all(values, true);
         checked += 1;
         if span.overflow + span.to_zero > 0 {
             found.push(ConstantReport {
                 name,
-                used_by,
+                used_by: users.shown,
+                readers: users.ops,
                 elements: span.elements,
                 min: span.min,
                 max: span.max,
@@ -49,11 +59,11 @@ pub(super) fn check(
     stage.visit_constants(&mut |op, values| {
         for (&id, value) in program.ops[op].outputs.iter().zip(values) {
             let Value::Tensor(t) = value else { continue };
-            let Some(used_by) = users.get(&id).filter(|_| is_rounded(precision, t.dtype)) else {
+            let Some(users) = users.get(&id).filter(|_| is_rounded(precision, t.dtype)) else {
                 continue;
             };
             if let Some(values) = Elements::of(t) {
-                look(program.values[id].name.clone(), used_by.clone(), &values);
+                look(program.values[id].name.clone(), users.clone(), &values);
             }
         }
     })?;
@@ -64,7 +74,11 @@ pub(super) fn check(
                 .is_some_and(|t| is_rounded(precision, t.dtype));
             if rounded && let Some(values) = read(constant, subject.blobs) {
                 let user = format!("{} ({param})", program.describe_op(op));
-                look(user.clone(), vec![user], &values);
+                let users = Users {
+                    shown: vec![user.clone()],
+                    ops: vec![op],
+                };
+                look(user, users, &values);
             }
         }
     }
@@ -83,8 +97,8 @@ fn is_rounded(precision: Precision, dtype: milwright_ir::DataType) -> bool {
 
 /// Operations and parameters that read each value. What only a decompression
 /// reads is not looked at: its result is.
-fn users(program: &Program, ops: &[OpId]) -> HashMap<ValueId, Vec<String>> {
-    let mut users: HashMap<ValueId, Vec<String>> = HashMap::new();
+fn users(program: &Program, ops: &[OpId]) -> HashMap<ValueId, Users> {
+    let mut users: HashMap<ValueId, Users> = HashMap::new();
     for &id in ops {
         let op = &program.ops[id];
         if op.op_type.starts_with("constexpr_") {
@@ -93,9 +107,11 @@ fn users(program: &Program, ops: &[OpId]) -> HashMap<ValueId, Vec<String>> {
         for (param, args) in &op.inputs {
             for arg in args {
                 let Arg::Value(value) = arg else { continue };
-                let list = users.entry(*value).or_default();
-                if list.len() < USERS {
-                    list.push(format!("{} ({param})", program.describe_op(id)));
+                let of = users.entry(*value).or_default();
+                of.ops.push(id);
+                if of.shown.len() < USERS {
+                    of.shown
+                        .push(format!("{} ({param})", program.describe_op(id)));
                 }
             }
         }

@@ -4,6 +4,7 @@
 //!
 //! Only what is live is held: the two evaluations go in lock step.
 
+mod breaks;
 mod constants;
 mod measure;
 mod report;
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 use milwright_interp::{Moment, Precision, Tensor, Value};
 use milwright_ir::{DataType, Function, OpId, Program, ValueId, ValueType};
 
+pub use breaks::{Break, breaks};
 pub use report::{ConstantReport, Difference, OpReport, OutputLoss, Preflight, SCHEMA};
 
 use crate::error::Error;
@@ -229,6 +231,7 @@ impl Ops<'_> {
                 added: None,
                 total: None,
                 failure: None,
+                value: Some(id),
                 strays: false,
             },
             dtype: dtype.unwrap_or(DataType::Unknown(0)),

@@ -1,6 +1,7 @@
 //! What a preflight found, as data. The field names are a contract with
 //! scripts: [`SCHEMA`] changes when one is removed or gets another meaning.
 
+use milwright_ir::{OpId, ValueId};
 use serde::Serialize;
 
 /// Name and version of the JSON form of a [`Preflight`].
@@ -96,6 +97,9 @@ pub struct OpReport {
     pub total: Option<Difference>,
     /// Why the operation fails in fp16, if it does.
     pub failure: Option<String>,
+    /// The result in its program, for callers that hold one.
+    #[serde(skip)]
+    pub value: Option<ValueId>,
     /// In fp16 the operation would have taken another branch, or another
     /// number of rounds. (What is compared takes those of the reference.)
     pub strays: bool,
@@ -127,6 +131,9 @@ pub struct ConstantReport {
     pub name: String,
     /// Operations and parameters that read it, at most four.
     pub used_by: Vec<String>,
+    /// Every operation that reads it, for callers that hold the program.
+    #[serde(skip)]
+    pub readers: Vec<OpId>,
     /// Number of elements.
     pub elements: u64,
     /// Smallest and largest finite element.

@@ -1,0 +1,108 @@
+//! Why a function cannot be cut as asked.
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is nothing to cut.
+    #[error("function `{function}` computes nothing, so there is nothing to cut")]
+    Nothing {
+        /// The function.
+        function: String,
+    },
+    /// A name that the function does not have.
+    #[error("no value is named `{name}` in function `{function}`{}", nearest(.near))]
+    NoValue {
+        /// What was asked for.
+        name: String,
+        /// The function.
+        function: String,
+        /// The names most like it.
+        near: Vec<String>,
+    },
+    /// A value at which no cut is possible.
+    #[error("`{name}` is no place to cut: {why}")]
+    NoPlace {
+        /// The value.
+        name: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The values do not separate the function.
+    #[error(
+        "{} is not a whole cut: {} would cross too; cut at all of them: --at {}",
+        list(.asked), list(.missing), .all.join(",")
+    )]
+    NotACut {
+        /// What was asked for.
+        asked: Vec<String>,
+        /// What else would cross.
+        missing: Vec<String>,
+        /// All of them.
+        all: Vec<String>,
+    },
+    /// The seams that the values stand for contradict each other.
+    #[error(
+        "{} cannot be cut at together: an operation would have to run before and after a seam",
+        list(.asked)
+    )]
+    Order {
+        /// What was asked for.
+        asked: Vec<String>,
+    },
+    /// Operations that must stay together would be separated.
+    #[error("{} would be separated from {}: {why}", .one, .other)]
+    Torn {
+        /// An operation.
+        one: String,
+        /// The other one.
+        other: String,
+        /// Why they belong together.
+        why: String,
+    },
+    /// No operation that counts is left for the Neural Engine.
+    #[error(
+        "no stage with any multiply-adds can run on the Neural Engine; in the way: {}",
+        .reasons.join("; ")
+    )]
+    NothingLeft {
+        /// The first reasons.
+        reasons: Vec<String>,
+    },
+    /// A name for a feature that cannot be given.
+    #[error("--name {value}={feature}: {why}")]
+    Name {
+        /// The value.
+        value: String,
+        /// The name it should have.
+        feature: String,
+        /// Why not.
+        why: String,
+    },
+    /// The types of values cannot be worked out.
+    #[error(transparent)]
+    Ir(#[from] milwright_ir::Error),
+    /// A stage is not a valid program. A bug of this program.
+    #[error(
+        "internal error: {stage} has {} error(s); the first: {}; please report it",
+        .findings.len(), .findings.first().map_or("", String::as_str)
+    )]
+    Broken {
+        /// The stage.
+        stage: String,
+        /// What the verifier found.
+        findings: Vec<String>,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    format!("`{}`", names.join("`, `"))
+}
+
+fn nearest(names: &[String]) -> String {
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean {}?", list(names))
+    }
+}

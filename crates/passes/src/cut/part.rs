@@ -1,0 +1,483 @@
+//! A stage made into a model of its own.
+
+use std::collections::{BTreeMap, HashSet};
+
+use milwright_ir::{
+    Arg, Constant, DataType, Function, Model, Op, OpId, Program, Severity, TensorType, Value,
+    ValueDef, ValueId, ValueType, verify,
+};
+use milwright_package::{Spec, proto};
+
+use super::graph::io_type;
+use super::shapes::SeamTypes;
+use super::{Error, Graph, Plan};
+
+/// Names that features at seams shall have, instead of those of their values.
+#[derive(Debug, Clone, Default)]
+pub struct Renames {
+    names: BTreeMap<ValueId, String>,
+}
+
+impl Renames {
+    /// Reads pairs of a value and the name of its feature, and checks that
+    /// these values cross a seam and that the names are free.
+    ///
+    /// # Errors
+    /// [`Error::Name`].
+    pub fn new(
+        graph: &Graph<'_>,
+        plan: &Plan,
+        pairs: &[(String, String)],
+    ) -> Result<Self, Error> {
+        let mut names = BTreeMap::new();
+        let body = &graph.program.blocks[graph.body];
+        for (value, feature) in pairs {
+            let wrong = |why: &str| Error::Name {
+                value: value.clone(),
+                feature: feature.clone(),
+                why: why.to_owned(),
+            };
+            let mut crossing = plan.seams.iter().flat_map(|s| &s.values);
+            let Some(&id) = crossing.find(|&&v| graph.name(v) == value) else {
+                return Err(wrong("that value does not cross a seam"));
+            };
+            if body.outputs.contains(&id) {
+                return Err(wrong("that value is an output of the model, and its name stays"));
+            }
+            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let starts_well = !feature.starts_with(|c: char| c.is_ascii_digit());
+            if feature.is_empty() || !feature.chars().all(is_word) || !starts_well {
+                return Err(wrong(
+                    "a name consists of letters, digits and `_`, and does not begin with a digit",
+                ));
+            }
+            let live = graph.program.walk(graph.body).into_iter();
+            let mut taken = live
+                .flat_map(|op| &graph.program.ops[op].outputs)
+                .chain(&graph.function.inputs)
+                .map(|&v| (v, graph.name(v)))
+                .chain(names.iter().map(|(&v, n): (_, &String)| (v, n.as_str())));
+            if taken.any(|(v, name)| name == feature && v != id) {
+                return Err(wrong("another value has that name"));
+            }
+            if names.insert(id, feature.clone()).is_some() {
+                return Err(wrong("that value is named twice"));
+            }
+        }
+        Ok(Renames { names })
+    }
+
+    /// The name of a value's feature.
+    pub fn of<'a>(&'a self, graph: &'a Graph<'_>, value: ValueId) -> &'a str {
+        match self.names.get(&value) {
+            Some(name) => name,
+            None => graph.name(value),
+        }
+    }
+}
+
+/// A seam whose type no feature can have, so that both sides convert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cast {
+    /// The value inside of the stages.
+    pub value: String,
+    /// Its type there.
+    pub inside: DataType,
+    /// The feature that stands for it.
+    pub feature: String,
+    /// The type of the feature; it holds every value of the other one.
+    pub outside: DataType,
+}
+
+/// An input or output of a stage that is not a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Io {
+    /// Name of the feature.
+    pub name: String,
+    /// Its type in the program.
+    pub ty: TensorType,
+    /// For an input, the stage that gives it; `None` is the caller.
+    pub from: Option<usize>,
+}
+
+/// A stage as a program of its own, ready to be saved with
+/// [`Model::save_as`].
+#[derive(Debug)]
+pub struct Part {
+    /// The program: one function, `main`.
+    pub program: Program,
+    /// What stands around it.
+    pub spec: Spec,
+    /// What it takes.
+    pub inputs: Vec<Io>,
+    /// What it gives.
+    pub outputs: Vec<Io>,
+    /// Names of its states.
+    pub states: Vec<String>,
+    /// Seams that it converts.
+    pub casts: Vec<Cast>,
+}
+
+impl Part {
+    /// Makes a stage of a plan.
+    ///
+    /// # Errors
+    /// The types at the seam cannot be worked out, or bytes that would have to
+    /// change hold something that would be lost.
+    pub fn new(
+        model: &Model,
+        graph: &Graph<'_>,
+        plan: &Plan,
+        stage: usize,
+        renames: &Renames,
+        types: &SeamTypes,
+    ) -> Result<Self, Error> {
+        let mut builder = Builder {
+            graph,
+            plan,
+            stage,
+            renames,
+            types,
+            signature: Lists::of(model, graph.function)?,
+            version: model.spec().version(),
+            program: graph.program.clone(),
+            body: Vec::new(),
+            inputs: Vec::new(),
+            features: Features::default(),
+            part: (Vec::new(), Vec::new(), Vec::new(), Vec::new()),
+        };
+        builder.build()?;
+        let Builder {
+            program,
+            features,
+            signature,
+            part: (inputs, outputs, states, casts),
+            ..
+        } = builder;
+        let found = verify(&program, model);
+        let findings: Vec<String> = found
+            .iter()
+            .filter(|d| d.severity == Severity::Error)
+            .map(ToString::to_string)
+            .collect();
+        if !findings.is_empty() {
+            return Err(Error::Broken {
+                stage: format!("stage {}", stage + 1),
+                findings,
+            });
+        }
+        let description = features.description(signature);
+        let spec = model.spec().with_description(&description);
+        Ok(Part {
+            program,
+            spec: spec.map_err(milwright_ir::Error::from)?,
+            inputs,
+            outputs,
+            states,
+            casts,
+        })
+    }
+}
+
+/// The features of the function that is cut, and what else its description
+/// says.
+struct Lists {
+    input: Vec<proto::FeatureDescription>,
+    output: Vec<proto::FeatureDescription>,
+    state: Vec<proto::FeatureDescription>,
+    predicted: [String; 2],
+    metadata: Option<proto::Metadata>,
+}
+
+impl Lists {
+    fn of(model: &Model, function: &Function) -> Result<Self, Error> {
+        let d = model.spec().description();
+        let d = d.map_err(milwright_ir::Error::from)?;
+        let metadata = d.metadata;
+        let own = d.functions.into_iter().find(|f| f.name == function.name);
+        Ok(match own {
+            Some(f) => Lists {
+                input: f.input,
+                output: f.output,
+                state: f.state,
+                predicted: [f.predicted_feature_name, f.predicted_probabilities_name],
+                metadata,
+            },
+            None => Lists {
+                input: d.input,
+                output: d.output,
+                state: d.state,
+                predicted: [d.predicted_feature_name, d.predicted_probabilities_name],
+                metadata,
+            },
+        })
+    }
+}
+
+/// The features of the stage.
+#[derive(Default)]
+struct Features {
+    input: Vec<proto::FeatureDescription>,
+    output: Vec<proto::FeatureDescription>,
+    state: Vec<proto::FeatureDescription>,
+}
+
+impl Features {
+    fn description(self, lists: Lists) -> proto::ModelDescription {
+        let has = |name: &String| self.output.iter().any(|f| f.name == *name);
+        let kept = |name: String| if has(&name) { name } else { String::new() };
+        let [feature, probabilities] = lists.predicted;
+        proto::ModelDescription {
+            predicted_feature_name: kept(feature),
+            predicted_probabilities_name: kept(probabilities),
+            input: self.input,
+            output: self.output,
+            state: self.state,
+            metadata: lists.metadata,
+            ..proto::ModelDescription::default()
+        }
+    }
+}
+
+struct Builder<'a, 'p> {
+    graph: &'a Graph<'p>,
+    plan: &'a Plan,
+    stage: usize,
+    renames: &'a Renames,
+    types: &'a SeamTypes,
+    signature: Lists,
+    version: i32,
+    program: Program,
+    body: Vec<OpId>,
+    inputs: Vec<ValueId>,
+    features: Features,
+    part: (Vec<Io>, Vec<Io>, Vec<String>, Vec<Cast>),
+}
+
+impl Builder<'_, '_> {
+    fn build(&mut self) -> Result<(), Error> {
+        let (graph, plan) = (self.graph, self.plan);
+        let stage = &plan.stages[self.stage];
+        let fixed = graph.fixed_for(stage.nodes.iter().copied(), stage.outputs.iter().copied());
+        let own: HashSet<OpId> = stage.nodes.iter().map(|&n| graph.nodes[n]).collect();
+        let ops = graph.program.blocks[graph.body].ops.iter().copied();
+        let kept: Vec<OpId> = ops
+            .filter(|op| own.contains(op) || fixed.contains(op))
+            .collect();
+        // From here on only what belongs to the stage is part of the program,
+        // so that only that can be touched.
+        self.program.functions = vec![Function {
+            name: "main".to_owned(),
+            inputs: Vec::new(),
+            specializations: vec![(graph.function.opset.clone(), graph.body)],
+            ..graph.function.clone()
+        }];
+        self.program.blocks[graph.body].ops.clone_from(&kept);
+        self.program.blocks[graph.body].outputs.clear();
+        for &value in stage.inputs.iter().chain(&stage.outputs) {
+            // With a cast, the name is that of the feature alone.
+            if self.outside(value).is_none() {
+                let name = self.renames.of(graph, value);
+                self.program.rename_value(value, name)?;
+            }
+        }
+        for &value in &stage.inputs {
+            self.input(value)?;
+        }
+        self.body.extend(kept);
+        let mut outputs = Vec::new();
+        for &value in &stage.outputs {
+            outputs.push(self.output(value)?);
+        }
+        let block = &mut self.program.blocks[graph.body];
+        block.ops = std::mem::take(&mut self.body);
+        block.outputs = outputs;
+        self.program.functions[0].inputs = std::mem::take(&mut self.inputs);
+        Ok(())
+    }
+
+    fn input(&mut self, value: ValueId) -> Result<(), Error> {
+        let graph = self.graph;
+        let name = self.program.values[value].name.clone();
+        if graph.function.inputs.contains(&value) {
+            self.define_input(value);
+            let lists = &self.signature;
+            let listed = |list: &[proto::FeatureDescription]| {
+                list.iter().find(|f| f.name == name).cloned()
+            };
+            if matches!(self.program.values[value].ty, ValueType::State(_)) {
+                self.features.state.extend(listed(&lists.state));
+                self.part.2.push(name);
+                return Ok(());
+            }
+            let feature = match listed(&lists.input) {
+                Some(feature) => feature,
+                None => self.feature(value, &name)?,
+            };
+            self.features.input.push(feature);
+            self.note_input(value, None);
+            return Ok(());
+        }
+        let from = graph.producer(value).and_then(|node| {
+            let mut stages = self.plan.stages.iter();
+            stages.position(|s| s.nodes.binary_search(&node).is_ok())
+        });
+        let taken = match self.outside(value) {
+            None => {
+                self.define_input(value);
+                value
+            }
+            Some((feature, ty)) => {
+                let taken = self.new_value(&feature, ty.clone());
+                self.define_input(taken);
+                self.cast(taken, value)?;
+                self.note_cast(value, feature, ty.dtype);
+                taken
+            }
+        };
+        let name = self.program.values[taken].name.clone();
+        let feature = self.feature(value, &name)?;
+        self.features.input.push(feature);
+        self.note_input(taken, from);
+        Ok(())
+    }
+
+    /// Adds an output; the value that the function gives.
+    fn output(&mut self, value: ValueId) -> Result<ValueId, Error> {
+        let graph = self.graph;
+        let name = self.program.values[value].name.clone();
+        let is_output = graph.program.blocks[graph.body].outputs.contains(&value);
+        let listed = self.signature.output.iter().find(|f| f.name == name);
+        let (given, feature) = match (is_output, self.outside(value)) {
+            (true, _) => {
+                let feature = match listed {
+                    Some(feature) => feature.clone(),
+                    None => self.feature(value, &name)?,
+                };
+                (value, feature)
+            }
+            (false, None) => (value, self.feature(value, &name)?),
+            (false, Some((feature, ty))) => {
+                let given = self.new_value(&feature, ty.clone());
+                self.cast(value, given)?;
+                self.note_cast(value, feature.clone(), ty.dtype);
+                (given, self.feature(value, &feature)?)
+            }
+        };
+        self.features.output.push(feature);
+        let io = self.io(given, None);
+        self.part.1.extend(io);
+        Ok(given)
+    }
+
+    /// The feature that must stand for a value at a seam: its name and type.
+    /// `None` when the value can be a feature itself.
+    fn outside(&self, value: ValueId) -> Option<(String, TensorType)> {
+        let graph = self.graph;
+        let is_output = graph.program.blocks[graph.body].outputs.contains(&value);
+        if is_output || graph.function.inputs.contains(&value) {
+            return None;
+        }
+        let t = self.program.values[value].ty.as_tensor()?;
+        let outside = io_type(t.dtype, self.version).filter(|&o| o != t.dtype)?;
+        let (name, wanted) = (graph.name(value), self.renames.of(graph, value));
+        let feature = if wanted == name {
+            self.free_name(&format!("{name}_{outside}"))
+        } else {
+            wanted.to_owned()
+        };
+        Some((feature, TensorType::new(outside, t.shape.clone())))
+    }
+
+    /// A name that no value has, the same in every stage.
+    fn free_name(&self, wish: &str) -> String {
+        let values = &self.graph.program.values;
+        let taken = |name: &str| values.ids().any(|v| values[v].name == name);
+        let mut name = wish.to_owned();
+        let mut counter = 0;
+        while taken(&name) {
+            counter += 1;
+            name = format!("{wish}_{counter}");
+        }
+        name
+    }
+
+    fn define_input(&mut self, value: ValueId) {
+        self.program.values[value].def = ValueDef::FunctionInput(0, self.inputs.len());
+        self.inputs.push(value);
+    }
+
+    fn new_value(&mut self, name: &str, ty: TensorType) -> ValueId {
+        self.program.values.push(Value {
+            name: name.to_owned(),
+            ty: ValueType::Tensor(ty),
+            def: ValueDef::Undefined,
+        })
+    }
+
+    /// Adds `to = cast(x = from)`.
+    fn cast(&mut self, from: ValueId, to: ValueId) -> Result<(), Error> {
+        let dtype = match &self.program.values[to].ty {
+            ValueType::Tensor(t) => t.dtype.name(),
+            _ => return Ok(()),
+        };
+        let name = self.program.values[to].name.clone();
+        let parameter = self.free_name(&format!("{name}_dtype"));
+        let constant = Constant::string(dtype);
+        let value = self.program.values.push(Value {
+            name: parameter.clone(),
+            ty: constant.ty.clone(),
+            def: ValueDef::Undefined,
+        });
+        let mut op = Op::new("const");
+        op.attributes = vec![
+            ("name".to_owned(), Constant::string(parameter)),
+            ("val".to_owned(), constant),
+        ];
+        self.add(op, value);
+        let mut op = Op::new("cast");
+        op.inputs = vec![
+            ("x".to_owned(), vec![Arg::Value(from)]),
+            ("dtype".to_owned(), vec![Arg::Value(value)]),
+        ];
+        op.attributes = vec![("name".to_owned(), Constant::string(name))];
+        self.add(op, to);
+        Ok(())
+    }
+
+    fn add(&mut self, mut op: Op, output: ValueId) {
+        op.outputs = vec![output];
+        let id = self.program.ops.push(op);
+        self.program.values[output].def = ValueDef::Op(id, 0);
+        self.body.push(id);
+    }
+
+    fn note_cast(&mut self, value: ValueId, feature: String, outside: DataType) {
+        let inside = self.program.values[value].ty.as_tensor().map(|t| t.dtype);
+        self.part.3.push(Cast {
+            value: self.program.values[value].name.clone(),
+            inside: inside.unwrap_or(outside),
+            feature,
+            outside,
+        });
+    }
+
+    fn note_input(&mut self, value: ValueId, from: Option<usize>) {
+        let io = self.io(value, from);
+        self.part.0.extend(io);
+    }
+
+    fn io(&self, value: ValueId, from: Option<usize>) -> Option<Io> {
+        let v = &self.program.values[value];
+        Some(Io {
+            name: v.name.clone(),
+            ty: v.ty.as_tensor()?.clone(),
+            from,
+        })
+    }
+
+    /// A feature for what crosses a seam.
+    fn feature(&self, value: ValueId, name: &str) -> Result<proto::FeatureDescription, Error> {
+        self.types.feature(value, name, self.version)
+    }
+}

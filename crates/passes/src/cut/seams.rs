@@ -1,0 +1,313 @@
+//! Finding the seam: as much work as possible for the Neural Engine.
+//!
+//! A pattern says which stages are for the Neural Engine: `CN` is one for CPU
+//! and GPU, then one for the Neural Engine. Operations that the Neural Engine
+//! cannot take are barred from its stages. Of a pattern, the cheapest cut of a
+//! network gives the way that leaves the Neural Engine most multiply-adds, or
+//! that moves the fewest bytes, or any mixture of the two; what is wanted is
+//! the fewest bytes among those within 1 % of the most multiply-adds, so the
+//! mixture is narrowed down until both its neighbours are known.
+
+use milwright_ir::ValueId;
+
+use super::flow::NEVER;
+use super::plan::{Price, cheapest};
+use super::{Error, Graph};
+
+/// At most so many stages are tried.
+const MOST_STAGES: usize = 5;
+
+/// A seam may lose this share of the multiply-adds that the best one leaves
+/// the Neural Engine, if it moves fewer bytes.
+const SLACK: u64 = 100;
+
+/// What the choice depends on, for each node and edge of a [`Graph`].
+#[derive(Debug, Clone)]
+pub struct Costs {
+    /// Whether a node cannot run on the Neural Engine.
+    pub barred: Vec<bool>,
+    /// Multiply-adds of a node.
+    pub macs: Vec<u64>,
+    /// How many reasons there are to expect that a node leaves the Neural
+    /// Engine although it may be there.
+    pub flagged: Vec<u32>,
+    /// Size of an edge's value in bytes.
+    pub bytes: Vec<u64>,
+}
+
+/// A way to cut, and what it is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// For each stage, whether it is for the Neural Engine.
+    pub pattern: Vec<bool>,
+    /// The stage of each node.
+    pub labels: Vec<usize>,
+    /// Values that cross, in program order; one that crosses several seams is
+    /// named once.
+    pub values: Vec<ValueId>,
+    /// Multiply-adds in stages for the Neural Engine.
+    pub macs: u64,
+    /// Bytes that cross the seams, a value once for each seam.
+    pub bytes: u64,
+    /// Operations in stages for the Neural Engine that may leave it.
+    pub flagged: u64,
+    /// Operations in other stages.
+    pub outside: usize,
+}
+
+/// The best way to cut and those that were considered beside it.
+#[derive(Debug)]
+pub struct Choice {
+    /// The best one.
+    pub best: Candidate,
+    /// Others, the better ones first.
+    pub others: Vec<Candidate>,
+    /// The most multiply-adds that the Neural Engine can get by any of the
+    /// patterns.
+    pub most_macs: u64,
+    /// Those of the whole function.
+    pub all_macs: u64,
+}
+
+/// What a mixture pays for.
+struct Weights {
+    /// For each multiply-add outside of the Neural Engine.
+    macs: i128,
+    /// For bytes, and then flagged operations, and then operations outside.
+    moves: i128,
+}
+
+struct Search<'g, 'p> {
+    graph: &'g Graph<'p>,
+    costs: &'g Costs,
+    /// What a byte and a flagged operation cost when an operation outside of
+    /// the Neural Engine costs 1: so much that they come first.
+    byte: i128,
+    flag: i128,
+}
+
+/// Finds the cut that leaves the Neural Engine most to do.
+///
+/// As few stages as give it within 1 % of the most multiply-adds that any
+/// number up to five can; then the fewest bytes, then the fewest operations that are
+/// flagged in its stages, then the fewest outside of them. `None` when nothing
+/// is barred, so that nothing needs to be cut.
+///
+/// # Errors
+/// [`Error::NothingLeft`] when no multiply-adds are left to the Neural Engine;
+/// `reasons` are for its message.
+pub fn find_seams(
+    graph: &Graph<'_>,
+    costs: &Costs,
+    reasons: &[String],
+) -> Result<Option<Choice>, Error> {
+    if !costs.barred.contains(&true) {
+        return Ok(None);
+    }
+    let flag = graph.nodes.len() as i128 + 1;
+    let flags: i128 = costs.flagged.iter().map(|&f| i128::from(f)).sum();
+    let search = Search {
+        graph,
+        costs,
+        flag,
+        byte: flag * (flags + 1),
+    };
+    let mut found: Vec<Candidate> = Vec::new();
+    let mut widest: Vec<(Vec<bool>, Candidate)> = Vec::new();
+    for stages in 2..=MOST_STAGES {
+        for first in [false, true] {
+            let pattern: Vec<bool> = (0..stages).map(|s| (s % 2 == 0) == first).collect();
+            widest.extend(search.most(&pattern).map(|most| (pattern, most)));
+        }
+    }
+    let most_macs = widest.iter().map(|(_, c)| c.macs).max().unwrap_or(0);
+    if most_macs == 0 {
+        return Err(Error::NothingLeft {
+            reasons: reasons.to_vec(),
+        });
+    }
+    let enough = most_macs - most_macs / SLACK;
+    let mut best: Option<Candidate> = None;
+    for (pattern, most) in &widest {
+        if best.as_ref().is_some_and(|b| b.pattern.len() < pattern.len()) {
+            break;
+        }
+        found.push(most.clone());
+        if most.macs < enough {
+            continue;
+        }
+        let narrowed = search.narrow(pattern, most.clone(), enough, &mut found);
+        if best.as_ref().is_none_or(|b| search.key(&narrowed) < search.key(b)) {
+            best = Some(narrowed);
+        }
+    }
+    // Some pattern has the most.
+    let Some(best) = best else {
+        return Err(Error::NothingLeft {
+            reasons: reasons.to_vec(),
+        });
+    };
+    found.extend(search.prefixes());
+    let mut others: Vec<Candidate> = Vec::new();
+    found.sort_by_key(|c| (c.macs < enough, c.pattern.len(), search.key(c)));
+    for candidate in found {
+        let same = |c: &Candidate| c.values == candidate.values && c.pattern == candidate.pattern;
+        if !same(&best) && !others.iter().any(same) && candidate.macs > 0 {
+            others.push(candidate);
+        }
+    }
+    Ok(Some(Choice {
+        best,
+        others,
+        most_macs,
+        all_macs: search.total(),
+    }))
+}
+
+impl Search<'_, '_> {
+    fn total(&self) -> u64 {
+        self.costs.macs.iter().fold(0, |a, &m| a.saturating_add(m))
+    }
+
+    /// What decides among candidates with enough multiply-adds.
+    fn key(&self, c: &Candidate) -> i128 {
+        let bytes = i128::from(c.bytes).saturating_mul(self.byte);
+        let flagged = i128::from(c.flagged).saturating_mul(self.flag);
+        bytes.saturating_add(flagged).saturating_add(c.outside as i128)
+    }
+
+    /// The way with most multiply-adds, and the cheapest of those.
+    fn most(&self, pattern: &[bool]) -> Option<Candidate> {
+        let bytes: i128 = self.costs.bytes.iter().map(|&b| i128::from(b)).sum();
+        let moves = (bytes * pattern.len() as i128 + 1).saturating_mul(self.byte);
+        let affordable = (NEVER >> 24) / i128::from(self.total().max(1));
+        let macs = moves.min(affordable);
+        self.solve(pattern, &Weights { macs, moves: 1 })
+    }
+
+    /// The cheapest way with enough multiply-adds, as far as a mixture of both
+    /// finds it. `most` has the most.
+    fn narrow(
+        &self,
+        pattern: &[bool],
+        most: Candidate,
+        enough: u64,
+        seen: &mut Vec<Candidate>,
+    ) -> Candidate {
+        let Some(mut cheap) = self.solve(pattern, &Weights { macs: 0, moves: 1 }) else {
+            return most;
+        };
+        if cheap.macs >= enough {
+            return cheap;
+        }
+        let mut good = most;
+        // Each round finds a new corner between the two; there are few.
+        for _ in 0..64 {
+            let moves = i128::from(good.macs) - i128::from(cheap.macs);
+            let macs = self.key(&good) - self.key(&cheap);
+            if moves <= 0 || macs <= 0 {
+                break;
+            }
+            let weights = Weights { macs, moves };
+            let Some(middle) = self.solve(pattern, &weights) else {
+                break;
+            };
+            let price = |c: &Candidate| {
+                let moved = self.key(c).saturating_mul(weights.moves);
+                moved.saturating_sub(i128::from(c.macs).saturating_mul(weights.macs))
+            };
+            if price(&middle) >= price(&good) {
+                break;
+            }
+            if middle.macs >= enough {
+                good = middle.clone();
+            } else {
+                cheap = middle.clone();
+            }
+            seen.push(middle);
+        }
+        good
+    }
+
+    fn solve(&self, pattern: &[bool], weights: &Weights) -> Option<Candidate> {
+        let costs = self.costs;
+        let price = Price {
+            stages: pattern.len(),
+            node: &|node, stage| {
+                if !pattern[stage] {
+                    return bounded(&[costs.macs[node].into(), weights.macs]) + weights.moves;
+                }
+                if costs.barred[node] {
+                    return NEVER;
+                }
+                bounded(&[costs.flagged[node].into(), self.flag, weights.moves])
+            },
+            edge: &|edge, _| bounded(&[costs.bytes[edge].into(), self.byte, weights.moves]),
+            tied: true,
+        };
+        let (_, labels) = cheapest(self.graph, &price)?;
+        Some(self.candidate(pattern.to_vec(), labels))
+    }
+
+    fn candidate(&self, pattern: Vec<bool>, labels: Vec<usize>) -> Candidate {
+        let costs = self.costs;
+        let on = |node: usize| pattern[labels[node]];
+        let nodes = 0..self.graph.nodes.len();
+        let macs = nodes.clone().filter(|&n| on(n)).map(|n| costs.macs[n]);
+        let flagged = nodes.clone().filter(|&n| on(n)).map(|n| u64::from(costs.flagged[n]));
+        let mut values = Vec::new();
+        let mut bytes = 0u64;
+        for (edge, &size) in self.graph.edges.iter().zip(&costs.bytes) {
+            let last = edge.to.iter().map(|&to| labels[to]).max();
+            let seams = last.unwrap_or(0).saturating_sub(labels[edge.from]);
+            if seams > 0 {
+                values.push(edge.value);
+                bytes = bytes.saturating_add(size.saturating_mul(seams as u64));
+            }
+        }
+        Candidate {
+            macs: macs.fold(0, u64::saturating_add),
+            flagged: flagged.sum(),
+            outside: nodes.filter(|&n| !on(n)).count(),
+            pattern,
+            labels,
+            values,
+            bytes,
+        }
+    }
+
+    /// Where all that is barred stands at the beginning: cuts after each of
+    /// the operations behind it, as the program lists them. For comparison.
+    fn prefixes(&self) -> Vec<Candidate> {
+        let barred = |n: &usize| self.costs.barred[*n];
+        let first = self.graph.ancestors((0..self.graph.nodes.len()).filter(barred));
+        let mut labels: Vec<usize> = first.iter().map(|&f| usize::from(!f)).collect();
+        let mut found = Vec::new();
+        for node in 0..labels.len() {
+            if labels[node] == 0 {
+                continue;
+            }
+            labels[node] = 0;
+            let torn = self.graph.tied.iter().any(|(nodes, _)| {
+                nodes.iter().any(|&n| labels[n] == 0) && nodes.iter().any(|&n| labels[n] == 1)
+            });
+            if !torn {
+                found.push(self.candidate(vec![false, true], labels.clone()));
+            }
+            if found.len() > PREFIXES {
+                break;
+            }
+        }
+        found
+    }
+}
+
+/// A product, far from what no cut pays: only sizes that no machine can hold
+/// come near.
+fn bounded(factors: &[i128]) -> i128 {
+    let product = factors.iter().fold(1, |a: i128, &b| a.saturating_mul(b));
+    product.min(NEVER >> 24)
+}
+
+/// At most so many cuts are listed for comparison.
+const PREFIXES: usize = 200;

@@ -1,0 +1,166 @@
+//! Which operations fp16 breaks, from what a preflight measured.
+//!
+//! Rounding is no break: it is what fp16 costs everywhere. Neither are values
+//! that become 0 where a small number is as good as none, as behind a softmax.
+//! What breaks is what turns into something else: an overflow, and a value that
+//! vanishes and is then divided by, or of which a logarithm or a reciprocal root
+//! is taken.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use milwright_ir::{Arg, BlobSource, Function, OpId, OpView, Program, ValueDef, ValueId};
+
+use super::report::{OpReport, Preflight};
+
+/// An operation that gives wrong results in fp16.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Break {
+    /// The operation.
+    pub op: OpId,
+    /// What happens, in a sentence without the operation.
+    pub why: String,
+}
+
+/// A result that loses more than this by itself, relative, is broken.
+const MOST_LOSS: f64 = 1.0 / 16.0;
+
+/// The operations of a function that fp16 breaks, in program order, each with
+/// its first reason.
+pub fn breaks(
+    program: &Program,
+    function: &Function,
+    blobs: &dyn BlobSource,
+    report: &Preflight,
+) -> Vec<Break> {
+    let rows: HashMap<ValueId, &OpReport> = report
+        .ops
+        .iter()
+        .filter_map(|row| Some((row.value?, row)))
+        .collect();
+    let mut found: BTreeMap<OpId, String> = BTreeMap::new();
+    for constant in report.constants.iter().filter(|c| c.overflow > 0) {
+        for &op in &constant.readers {
+            let why = format!(
+                "it reads the constant `{}`, which is beyond 65504 and becomes infinite in fp16",
+                constant.name
+            );
+            found.entry(op).or_insert(why);
+        }
+    }
+    let ops = function.body().map(|b| program.walk(b)).unwrap_or_default();
+    for &op in &ops {
+        let results = program.ops[op].outputs.iter();
+        if let Some(why) = results.filter_map(|v| own(rows.get(v)?)).next() {
+            found.entry(op).or_insert(why);
+        }
+        let Some(divisor) = divisor(program, op, blobs) else {
+            continue;
+        };
+        if let Some(row) = vanishing(program, divisor, &rows) {
+            let why = format!(
+                "it divides by `{}` or takes its logarithm or root, and {} of {} values of `{}` \
+                 become 0 in fp16 (the smallest is {:.1e})",
+                program.values[divisor].name,
+                row.to_zero,
+                row.elements,
+                row.output,
+                row.smallest.unwrap_or_default(),
+            );
+            found.entry(op).or_insert(why);
+        }
+    }
+    let place: HashMap<OpId, usize> = ops.iter().enumerate().map(|(i, &op)| (op, i)).collect();
+    let mut found: Vec<Break> = found.into_iter().map(|(op, why)| Break { op, why }).collect();
+    found.sort_by_key(|b| place.get(&b.op).copied());
+    found
+}
+
+/// What the operation itself does to its result.
+fn own(row: &OpReport) -> Option<String> {
+    if let Some(failure) = &row.failure {
+        return Some(format!("it fails in fp16: {failure}"));
+    }
+    if row.overflow > 0 {
+        let largest = row.max.unwrap_or(0.0).max(-row.min.unwrap_or(0.0));
+        return Some(format!(
+            "{} of {} values of `{}` overflow in fp16 (up to {largest}, and 65504 is the largest)",
+            row.overflow, row.elements, row.output
+        ));
+    }
+    if row.nonfinite > 0 {
+        return Some(format!(
+            "{} of {} values of `{}` become NaN or infinite in fp16",
+            row.nonfinite, row.elements, row.output
+        ));
+    }
+    let lost = row.added.as_ref()?.relative?;
+    (lost > MOST_LOSS).then(|| {
+        format!(
+            "`{}` is wrong by {:.0} % in fp16",
+            row.output,
+            lost * 100.0
+        )
+    })
+}
+
+/// The operand near whose zero the operation is steep.
+fn divisor(program: &Program, op: OpId, blobs: &dyn BlobSource) -> Option<ValueId> {
+    let o = &program.ops[op];
+    let operand = |param: &str| match o.args(param) {
+        [Arg::Value(value)] => Some(*value),
+        _ => None,
+    };
+    match o.op_type.as_str() {
+        "real_div" | "floor_div" | "mod" => operand("y"),
+        "log" | "rsqrt" | "inverse" => operand("x"),
+        "pow" => {
+            let exponent = OpView::new(program, op, blobs).float("y").ok()?.known()?;
+            operand("x").filter(|_| exponent < 0.0)
+        }
+        _ => None,
+    }
+}
+
+/// What vanishes behind a value: itself, or what it is a root, a power, a
+/// rearrangement or, but for a constant, a sum of.
+fn vanishing<'r>(
+    program: &Program,
+    value: ValueId,
+    rows: &HashMap<ValueId, &'r OpReport>,
+) -> Option<&'r OpReport> {
+    let mut seen = HashSet::new();
+    let mut next = vec![value];
+    while let Some(value) = next.pop() {
+        if !seen.insert(value) {
+            continue;
+        }
+        let Some(row) = rows.get(&value) else {
+            continue;
+        };
+        if row.to_zero > 0 {
+            return Some(row);
+        }
+        let ValueDef::Op(op, _) = program.values[value].def else {
+            continue;
+        };
+        let op = &program.ops[op];
+        let computed = |param: &str| match op.args(param) {
+            [Arg::Value(v)] if program.const_of(*v).is_none() => Some(*v),
+            _ => None,
+        };
+        match op.op_type.as_str() {
+            "add" | "maximum" => {
+                // An epsilon is added.
+                if let (Some(one), None) | (None, Some(one)) = (computed("x"), computed("y")) {
+                    next.push(one);
+                }
+            }
+            "sqrt" | "square" | "pow" | "abs" | "cast" | "identity" | "reshape" | "transpose"
+            | "expand_dims" | "squeeze" | "slice_by_index" | "slice_by_size" | "clip" | "tile" => {
+                next.extend(computed("x"));
+            }
+            _ => {}
+        }
+    }
+    None
+}
