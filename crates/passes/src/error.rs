@@ -48,6 +48,17 @@ pub enum Error {
         /// Why it does not fit.
         problem: String,
     },
+    /// A pattern names no operation.
+    #[error(
+        "no operation that runs has a type or an output that matches `{pattern}`; the types are: \
+         {types}"
+    )]
+    NoSuchOp {
+        /// The pattern.
+        pattern: String,
+        /// Types of the operations there are.
+        types: String,
+    },
 }
 
 /// Why a pipeline text is not one.

@@ -9,6 +9,7 @@
 pub mod cut;
 mod docs;
 mod error;
+pub mod hint;
 pub mod lint;
 mod pass;
 mod passes;

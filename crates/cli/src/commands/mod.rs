@@ -27,6 +27,7 @@ macro_rules! commands {
 commands! {
     completions Completions
     convert     Convert
+    hint        Hint
     inspect     Inspect
     ops         Ops
     passes      Passes
