@@ -6,10 +6,13 @@
 
 mod commands;
 mod error;
+#[allow(dead_code, unused_imports, reason = "`split --loader` calls it")]
+mod loader;
 mod names;
 mod preflight;
 mod progress;
 mod report;
+mod stages;
 mod steps;
 mod table;
 mod terminal;

@@ -421,6 +421,18 @@ impl From<TensorType> for ValueType {
     }
 }
 
+impl ValueType {
+    /// The type as a pipeline manifest spells it: that of a tensor, or of the
+    /// tensor in a state, in brief.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Tensor(t) => t.brief(),
+            Self::State(inner) => inner.brief(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for ValueType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -14,6 +14,7 @@ mod archive;
 mod error;
 mod manifest;
 mod package;
+mod pipeline;
 mod publish;
 mod relative;
 mod rewrite;

@@ -13,17 +13,18 @@ use crate::manifest::{DATA, Manifest};
 use crate::relative;
 use crate::source::Source;
 use crate::spec::Spec;
+use crate::stages::PipelineFolder;
 use crate::weights::{Blob, WeightFile};
 
 pub(crate) const MANIFEST: &str = "Manifest.json";
 /// Where a fresh package has its spec, relative to `Data`.
-const FRESH_SPEC: &str = "com.apple.CoreML/model.mlmodel";
+pub(crate) const FRESH_SPEC: &str = "com.apple.CoreML/model.mlmodel";
 /// Where a fresh package has its weights, relative to `Data`.
 pub(crate) const FRESH_WEIGHTS: &str = "com.apple.CoreML/weights";
 /// What programs write for the folder that the spec is in.
 const MODEL_PATH: &str = "@model_path/";
 /// No protobuf message may be larger.
-const MAX_SPEC: u64 = i32::MAX as u64;
+pub(crate) const MAX_SPEC: u64 = i32::MAX as u64;
 
 /// In what form a model was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +116,11 @@ impl Package {
     /// link leaves the package, the zip or the spec is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Package> {
         let path = path.as_ref();
+        if PipelineFolder::is_at(path) {
+            // Its stages if it is right, or what is wrong with it.
+            let pipeline = PipelineFolder::open(path)?;
+            return Err(pipeline.is_no_package());
+        }
         let metadata = fs::metadata(path).map_err(Error::io("open", path))?;
         if metadata.is_dir() {
             return Self::open_folder(path);

@@ -226,6 +226,16 @@ impl Spec {
             .collect()
     }
 
+    /// Whether the model can be trained further on a device.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] when the outermost message is damaged.
+    pub fn is_updatable(&self) -> Result<bool> {
+        Ok(self
+            .decode::<proto::Model>(self.bytes.clone(), 0)?
+            .is_updatable)
+    }
+
     /// What re-encoding the description would change.
     ///
     /// # Errors

@@ -277,6 +277,21 @@ impl PipelineFolder {
         Package::open(self.package_path(stage))
     }
 
+    /// For who needs one package.
+    pub(crate) fn is_no_package(&self) -> Error {
+        let packages = self.manifest.stages.iter();
+        let packages: Vec<String> = packages
+            .map(|stage| self.package_path(stage).display().to_string())
+            .collect();
+        Error::NotAModel {
+            path: self.path.clone(),
+            reason: format!(
+                "it is a pipeline manifest, and this needs one package; name a stage: {}",
+                list(&packages)
+            ),
+        }
+    }
+
     /// Compares an open package with what the manifest records of it. Reads
     /// every file once, in pieces.
     ///

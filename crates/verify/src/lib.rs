@@ -1,6 +1,6 @@
 //! Inputs, metrics, tolerances and comparison of two runs of an ML Program.
 //!
-//! An [`Executable`] is a model from a file; its [`Runner`] executes a function
+//! An [`Executable`] is a model from a file, or stages from several; its [`Runner`] executes a function
 //! of it step after step; a [`Comparison`] collects the differences of its
 //! outputs to another runner's or to expected arrays; [`report::Report`] is what
 //! a person or a script gets. [`mod@preflight`] compares a program in fp16 with
@@ -24,6 +24,7 @@ mod random;
 pub mod report;
 mod runner;
 mod stage;
+mod wiring;
 
 pub use array::{Array, DType, Data, NamedArrays};
 pub use compare::{Comparison, check_expected, per_op};

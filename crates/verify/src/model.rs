@@ -1,22 +1,34 @@
-//! A model that can be executed: an ML Program, or a pipeline of them.
+//! A model that can be executed: an ML Program, a pipeline of them, or the
+//! stages of a pipeline manifest.
 
 use std::path::Path;
 
 use milwright_interp::Options;
 use milwright_ir::Program;
 use milwright_ir::features::Description;
-use milwright_package::{Package, Spec};
+use milwright_package::{Package, PipelineFolder, Spec};
 
 use crate::error::Error;
-use crate::runner::Runner;
+use crate::runner::{Runner, Wiring};
 use crate::stage::{Stage, Subject};
+use crate::wiring;
 
 /// See the module.
 pub struct Executable {
     name: String,
-    package: Package,
-    description: Description,
+    packages: Vec<Package>,
+    form: Form,
     parts: Vec<Part>,
+}
+
+/// What was opened.
+enum Form {
+    /// An ML Program.
+    Program(Description),
+    /// A pipeline in one package.
+    Pipeline(Description),
+    /// A pipeline manifest, with a package for each stage.
+    Stages(PipelineFolder),
 }
 
 /// One program of a model.
@@ -25,15 +37,26 @@ struct Part {
     label: String,
     program: Program,
     description: Description,
+    /// Which package has its weights.
+    package: usize,
 }
 
 impl Executable {
-    /// Opens a model and decodes its programs.
+    /// Opens a model and decodes its programs. A model is also a `pipeline.json`
+    /// or a folder that holds one: its stages then run as those of a pipeline
+    /// do, each from its own package.
     ///
     /// # Errors
     /// It cannot be read, or it is neither an ML Program nor a pipeline of such
-    /// programs.
+    /// programs. Of a pipeline manifest also: the package of a stage is not the
+    /// one that the manifest records (what runs is what was recorded, or
+    /// nothing), or it takes or gives something else than the manifest says,
+    /// [`Error::Wiring`].
     pub fn open(path: &Path) -> Result<Self, Error> {
+        if PipelineFolder::is_at(path) {
+            let folder = PipelineFolder::open(path).map_err(milwright_ir::Error::from)?;
+            return Self::from_stages(folder, &path.display().to_string());
+        }
         let package = Package::open(path).map_err(milwright_ir::Error::from)?;
         Self::from_package(package, &path.display().to_string())
     }
@@ -45,15 +68,48 @@ impl Executable {
     pub fn from_package(package: Package, name: &str) -> Result<Self, Error> {
         let spec = package.spec();
         let description = description_of(spec)?;
-        let parts = if spec.kind().is_pipeline() {
-            stages(spec, name)?
+        let (form, parts) = if spec.kind().is_pipeline() {
+            (Form::Pipeline(description), stages(spec, name)?)
         } else {
-            vec![Part::new(spec, name.to_owned())?]
+            let part = Part::new(spec, name.to_owned(), 0)?;
+            (Form::Program(description), vec![part])
         };
         Ok(Executable {
             name: name.to_owned(),
-            package,
-            description,
+            packages: vec![package],
+            form,
+            parts,
+        })
+    }
+
+    /// Decodes the programs of all stages of a pipeline manifest, which messages
+    /// call `name`.
+    ///
+    /// # Errors
+    /// As [`Executable::open`].
+    pub fn from_stages(folder: PipelineFolder, name: &str) -> Result<Self, Error> {
+        let mut packages = Vec::new();
+        let mut parts = Vec::new();
+        for (number, stage) in folder.manifest().stages.iter().enumerate() {
+            let package = folder
+                .open_stage(stage)
+                .map_err(milwright_ir::Error::from)?;
+            let checked = folder.check_files(stage, &package);
+            checked.map_err(milwright_ir::Error::from)?;
+            let called = format!("stage `{}`", stage.name);
+            let part = part(package.spec(), name, &called, number)?;
+            let function = part.program.function(Some(part.function(None)?))?;
+            wiring::check(stage, &part.program, function).map_err(|problem| Error::Wiring {
+                model: name.to_owned(),
+                problem,
+            })?;
+            parts.push(part);
+            packages.push(package);
+        }
+        Ok(Executable {
+            name: name.to_owned(),
+            packages,
+            form: Form::Stages(folder),
             parts,
         })
     }
@@ -70,7 +126,7 @@ impl Executable {
 
     /// Whether it is a pipeline.
     pub fn is_pipeline(&self) -> bool {
-        self.package.spec().kind().is_pipeline()
+        !matches!(self.form, Form::Program(_))
     }
 
     /// Names of its functions; a pipeline has one.
@@ -80,7 +136,7 @@ impl Executable {
                 let functions = only.program.functions.iter();
                 functions.map(|f| f.name.as_str()).collect()
             }
-            _ => vec![self.description.default_function.as_str()],
+            _ => vec![self.default_function()],
         }
     }
 
@@ -92,7 +148,7 @@ impl Executable {
         match self.parts.as_slice() {
             [only] if !self.is_pipeline() => only.function(wanted),
             _ => {
-                let only = self.description.default_function.as_str();
+                let only = self.default_function();
                 match wanted {
                     Some(other) if other != only => Err(milwright_ir::Error::NoFunction {
                         wanted: other.to_owned(),
@@ -105,6 +161,15 @@ impl Executable {
         }
     }
 
+    fn default_function(&self) -> &str {
+        match &self.form {
+            Form::Program(description) | Form::Pipeline(description) => {
+                &description.default_function
+            }
+            Form::Stages(folder) => &folder.manifest().function,
+        }
+    }
+
     /// The model made ready to run a function.
     ///
     /// # Errors
@@ -112,31 +177,52 @@ impl Executable {
     /// pipeline do not go together.
     pub fn runner(&self, function: Option<&str>, options: Options) -> Result<Runner<'_>, Error> {
         let function = self.function(function)?;
-        if !self.is_pipeline() {
-            let [only] = self.parts.as_slice() else {
-                return Err(Error::Wiring {
-                    model: self.name.clone(),
-                    problem: "it has no program".to_owned(),
-                });
-            };
-            let stage = Stage::new(only.subject(&self.package, function), options)?;
-            return Ok(Runner::program(&self.name, stage));
-        }
+        let wiring = match &self.form {
+            Form::Program(_) => {
+                let [only] = self.parts.as_slice() else {
+                    return Err(self.wrong("it has no program"));
+                };
+                let stage = Stage::new(only.subject(&self.packages, function)?, options)?;
+                return Ok(Runner::program(&self.name, stage));
+            }
+            Form::Pipeline(description) => {
+                let signature = description
+                    .signature(function)
+                    .ok_or_else(|| self.wrong("it declares no features"))?;
+                Wiring {
+                    inputs: signature.inputs.iter().map(|f| f.name.as_str()).collect(),
+                    outputs: signature.outputs.iter().map(|f| f.name.as_str()).collect(),
+                }
+            }
+            Form::Stages(folder) => {
+                let manifest = folder.manifest();
+                Wiring {
+                    inputs: manifest.inputs.iter().map(String::as_str).collect(),
+                    outputs: manifest.outputs.iter().map(String::as_str).collect(),
+                }
+            }
+        };
         let stages = self
             .parts
             .iter()
             .map(|part| {
                 let function = part.function(None)?;
-                Stage::new(part.subject(&self.package, function), options)
+                Stage::new(part.subject(&self.packages, function)?, options)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let signature = self.description.signature(function);
-        Runner::pipeline(&self.name, function, signature, stages)
+        Runner::pipeline(&self.name, function, wiring, stages)
+    }
+
+    fn wrong(&self, problem: &str) -> Error {
+        Error::Wiring {
+            model: self.name.clone(),
+            problem: problem.to_owned(),
+        }
     }
 }
 
 impl Part {
-    fn new(spec: &Spec, label: String) -> Result<Self, Error> {
+    fn new(spec: &Spec, label: String, package: usize) -> Result<Self, Error> {
         if !spec.kind().is_ml_program() {
             return Err(milwright_ir::Error::NotAProgram {
                 kind: spec.kind().name().to_owned(),
@@ -148,6 +234,7 @@ impl Part {
             label,
             program: Program::from_proto(&program)?,
             description: description_of(spec)?,
+            package,
         })
     }
 
@@ -157,14 +244,22 @@ impl Part {
         Ok(&self.program.function(wanted.or(default))?.name)
     }
 
-    fn subject<'m>(&'m self, package: &'m Package, function: &'m str) -> Subject<'m> {
-        Subject {
+    fn subject<'m>(
+        &'m self,
+        packages: &'m [Package],
+        function: &'m str,
+    ) -> Result<Subject<'m>, Error> {
+        let package = packages.get(self.package);
+        Ok(Subject {
             name: &self.label,
             program: &self.program,
-            blobs: package,
+            blobs: package.ok_or_else(|| Error::Wiring {
+                model: self.label.clone(),
+                problem: "its package is not open".to_owned(),
+            })?,
             signature: self.description.signature(function),
             function: Some(function),
-        }
+        })
     }
 }
 
@@ -184,14 +279,19 @@ fn stages(spec: &Spec, name: &str) -> Result<Vec<Part>, Error> {
                 "" => format!("stage {number}"),
                 stage => format!("stage {number} `{stage}`"),
             };
-            if !spec.kind().is_ml_program() {
-                return Err(Error::Stage {
-                    model: name.to_owned(),
-                    stage,
-                    kind: spec.kind().name().to_owned(),
-                });
-            }
-            Part::new(&spec, format!("{name}, {stage}"))
+            part(&spec, name, &stage, 0)
         })
         .collect()
+}
+
+/// The program of one stage, whose weights are in the package of that number.
+fn part(spec: &Spec, model: &str, stage: &str, package: usize) -> Result<Part, Error> {
+    if !spec.kind().is_ml_program() {
+        return Err(Error::Stage {
+            model: model.to_owned(),
+            stage: stage.to_owned(),
+            kind: spec.kind().name().to_owned(),
+        });
+    }
+    Part::new(spec, format!("{model}, {stage}"), package)
 }

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use milwright_interp::{NamedValues, Value};
-use milwright_ir::features::Signature;
 use milwright_ir::{DataType, ValueType};
 
 use crate::array::NamedArrays;
@@ -25,6 +24,12 @@ pub struct Runner<'m> {
     outputs: Vec<&'m str>,
 }
 
+/// Names of what the caller of a pipeline gives and gets, in order.
+pub(crate) struct Wiring<'m> {
+    pub(crate) inputs: Vec<&'m str>,
+    pub(crate) outputs: Vec<&'m str>,
+}
+
 impl<'m> Runner<'m> {
     /// A model of one program.
     pub(crate) fn program(name: &'m str, stage: Stage<'m>) -> Self {
@@ -37,7 +42,7 @@ impl<'m> Runner<'m> {
         }
     }
 
-    /// A pipeline. A stage's input is the feature of that name which the
+    /// A pipeline, whose features are named by `wiring`. A stage's input is the feature of that name which the
     /// nearest stage before it gives, or else the caller.
     ///
     /// # Errors
@@ -45,14 +50,13 @@ impl<'m> Runner<'m> {
     pub(crate) fn pipeline(
         name: &'m str,
         function: &'m str,
-        signature: Option<&'m Signature>,
+        wiring: Wiring<'m>,
         stages: Vec<Stage<'m>>,
     ) -> Result<Self, Error> {
         let wrong = |problem: String| Error::Wiring {
             model: name.to_owned(),
             problem,
         };
-        let signature = signature.ok_or_else(|| wrong("it declares no features".to_owned()))?;
         let mut inputs: Vec<Input> = Vec::new();
         let mut given: HashMap<&str, DataType> = HashMap::new();
         for (number, stage) in stages.iter().enumerate() {
@@ -60,7 +64,7 @@ impl<'m> Runner<'m> {
                 let feature = input.name.as_str();
                 let from = match given.get(feature) {
                     Some(&from) => from,
-                    None if signature.inputs.iter().any(|f| f.name == feature) => {
+                    None if wiring.inputs.contains(&feature) => {
                         if !inputs.iter().any(|known| known.name == feature) {
                             inputs.push(input.clone());
                         }
@@ -83,20 +87,18 @@ impl<'m> Runner<'m> {
             }
             given.extend(stage_outputs(stage));
         }
-        let mut outputs = Vec::new();
-        for feature in &signature.outputs {
-            let feature = feature.name.as_str();
+        for feature in &wiring.outputs {
             if !given.contains_key(feature) {
                 return Err(wrong(format!("no stage gives its output `{feature}`")));
             }
-            outputs.push(feature);
         }
+        inputs.sort_by_key(|input| wiring.inputs.iter().position(|&name| name == input.name));
         Ok(Runner {
             name,
             function,
             stages,
             inputs,
-            outputs,
+            outputs: wiring.outputs,
         })
     }
 

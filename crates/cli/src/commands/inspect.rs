@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use milwright_ir::Model;
 use milwright_ir::features::{Description, Feature, FeatureKind, Flexibility};
-use milwright_package::{Container, Package, Spec};
+use milwright_package::{Container, Package, PipelineFolder, Spec};
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::stages;
 use crate::table::Table;
 use crate::terminal::Terminal;
 use crate::weights::{self, Weights, bytes};
@@ -15,7 +16,8 @@ use crate::weights::{self, Weights, bytes};
 /// Show what a model is: kind, functions, inputs and outputs, states,
 /// operations, weights.
 ///
-/// Reads the spec only, not the weights.
+/// Reads the spec only, not the weights. Of a pipeline manifest it shows the
+/// stages: compute units and why, features and where they come from.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The model.
@@ -116,6 +118,10 @@ struct FeatureReport {
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
+    if PipelineFolder::is_at(&options.model) {
+        stages::inspect(&options.model, options.json, out)?;
+        return Ok(Outcome::Clean);
+    }
     let package = Package::open(&options.model)?;
     let container = match package.container() {
         Container::Folder => "folder",

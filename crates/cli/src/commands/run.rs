@@ -18,7 +18,8 @@ use crate::weights;
 
 /// Execute a model and save its outputs.
 ///
-/// The model is an ML Program, or a pipeline of them.
+/// The model is an ML Program, a pipeline of them, or a folder of stages with
+/// its pipeline.json. A stage that is not the one recorded there is refused.
 ///
 /// Several --inputs are consecutive steps on one state.
 #[derive(Debug, clap::Args)]
