@@ -5,8 +5,9 @@
 //! lint error), 2 for wrong usage and failures.
 
 mod commands;
+mod comparison;
+mod cutting;
 mod error;
-#[allow(dead_code, unused_imports, reason = "`split --loader` calls it")]
 mod loader;
 mod names;
 mod preflight;

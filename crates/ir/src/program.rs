@@ -241,7 +241,11 @@ impl Program {
         if self.values[id].name == name {
             return Ok(());
         }
-        if self.values.ids().any(|other| self.values[other].name == name) {
+        if self
+            .values
+            .ids()
+            .any(|other| self.values[other].name == name)
+        {
             return Err(Error::NameTaken {
                 name: name.to_owned(),
             });

@@ -12,9 +12,10 @@ use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::commands::verify::{Models, ToleranceOptions};
+use crate::comparison::{Models, ToleranceOptions};
 use crate::progress::Progress;
 use crate::report;
+use crate::cutting::count;
 use crate::steps::{InputOptions, PrecisionOption};
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -309,13 +310,4 @@ fn show_step(step: &StepReport, out: &mut Terminal) -> anyhow::Result<()> {
         out.line("nothing to do")?;
     }
     Ok(())
-}
-
-/// A large number, in thousands.
-fn count(n: u64) -> String {
-    match n {
-        0..100_000 => n.to_string(),
-        100_000..1_000_000_000 => format!("{:.1} M", n as f64 / 1e6),
-        _ => format!("{:.1} G", n as f64 / 1e9),
-    }
 }

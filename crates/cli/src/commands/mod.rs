@@ -33,6 +33,7 @@ commands! {
     passes      Passes
     print       Print
     run         Run
+    split       Split
     verify      Verify
 }
 

@@ -4,20 +4,18 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use milwright_interp::{Options as RunOptions, Precision};
-use milwright_verify::inputs::Feed;
-use milwright_verify::metrics::Tolerance;
+use milwright_interp::Precision;
 use milwright_verify::report::{Report, SCHEMA};
 use milwright_verify::{
-    Comparison, Executable, NamedArrays, Runner, check_expected, npz, per_op, preflight,
+    Comparison, Executable, NamedArrays, Runner, check_expected, npz, preflight,
 };
 
 use crate::Outcome;
+use crate::comparison::{Models, ToleranceOptions, run_options};
 use crate::progress::Progress;
 use crate::report;
 use crate::steps::{InputOptions, PrecisionOption, Steps};
 use crate::terminal::Terminal;
-use crate::weights;
 
 /// Run a model and compare its outputs with another model's or with expected
 /// values; or, with --preflight, see what it loses in fp16.
@@ -72,34 +70,6 @@ pub(crate) struct Options {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// How large a difference is allowed.
-#[derive(Debug, Clone, Copy, clap::Args)]
-#[command(next_help_heading = "Tolerance")]
-pub(crate) struct ToleranceOptions {
-    /// Allow |out - ref| <= ATOL + RTOL * |ref|, element by element. With
-    /// neither option, 1e-4 of the output's largest magnitude is allowed, and
-    /// integers must be equal.
-    #[arg(long, value_parser = tolerance)]
-    atol: Option<f64>,
-
-    /// See --atol.
-    #[arg(long, value_parser = tolerance)]
-    rtol: Option<f64>,
-}
-
-impl ToleranceOptions {
-    pub(crate) fn get(self) -> Tolerance {
-        Tolerance::from_options(self.atol, self.rtol)
-    }
-}
-
-fn tolerance(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(v) if v >= 0.0 && v.is_finite() => Ok(v),
-        _ => Err("it must be a number, 0 or larger".to_owned()),
-    }
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
@@ -206,15 +176,6 @@ impl Reference {
     }
 }
 
-/// Weights are kept between steps only if there are several.
-fn run_options(model: &Executable, precision: PrecisionOption, steps: usize) -> RunOptions {
-    RunOptions {
-        precision: precision.into(),
-        keep_weights: steps > 1 && weights::fit_in_memory(model),
-        ..RunOptions::default()
-    }
-}
-
 fn against_files(
     runner: &mut Runner<'_>,
     steps: &Steps,
@@ -267,72 +228,4 @@ fn against_files(
         not_compared,
         per_op: None,
     })
-}
-
-/// Two models to be compared.
-pub(crate) struct Models<'a> {
-    pub(crate) model: &'a Executable,
-    pub(crate) reference: &'a Executable,
-    pub(crate) function: &'a str,
-    pub(crate) reference_function: &'a str,
-    pub(crate) precision: PrecisionOption,
-    pub(crate) tolerance: Tolerance,
-}
-
-impl Models<'_> {
-    /// Runs both on the same inputs. Random ones fit the reference.
-    pub(crate) fn run(&self, inputs: &InputOptions, by_op: bool) -> anyhow::Result<Report> {
-        let several = inputs
-            .inputs
-            .len()
-            .max(if by_op { 2 } else { inputs.count() });
-        let options = run_options(self.reference, self.precision, several);
-        let prepare = || -> anyhow::Result<_> {
-            Ok((
-                self.model.runner(Some(self.function), options)?,
-                self.reference
-                    .runner(Some(self.reference_function), options)?,
-            ))
-        };
-        let (mut model, mut reference) = prepare()?;
-        let steps = inputs.load(&reference)?;
-        let (own, others) = (steps.feeds(&model)?, steps.feeds(&reference)?);
-        let feeds: Vec<(Feed, Feed)> = own.into_iter().zip(others).collect();
-        let per_op = if by_op {
-            let _progress = Progress::new("comparing every value", 1);
-            let (one, other) = (model.single("--per-op")?, reference.single("--per-op")?);
-            let found = per_op(one, other, &feeds, self.tolerance)?;
-            // The outputs are compared from the same start.
-            (model, reference) = prepare()?;
-            Some(found)
-        } else {
-            None
-        };
-        let mut comparison = Comparison::new(self.tolerance);
-        let progress = Progress::new("running both", 2 * feeds.len());
-        for (step, (feed, reference_feed)) in feeds.iter().enumerate() {
-            let expected = reference.step(reference_feed)?;
-            progress.step();
-            let outputs = model.step(feed)?;
-            progress.step();
-            comparison.add_models(step, &outputs, &expected);
-        }
-        drop(progress);
-        let (outputs, not_compared) = comparison.finish();
-        let departs = per_op.as_ref().is_some_and(|p| p.first.is_some());
-        Ok(Report {
-            schema: SCHEMA,
-            ok: outputs.iter().all(|o| o.ok) && !departs,
-            model: self.model.name().to_owned(),
-            against: vec![self.reference.name().to_owned()],
-            function: self.function.to_owned(),
-            precision: self.precision.name(),
-            steps: feeds.len(),
-            seed: steps.seed,
-            tolerance: self.tolerance,
-            outputs,
-            not_compared,
-            per_op,
-        })
-    }
 }

@@ -144,9 +144,7 @@ impl<'p> Graph<'p> {
     pub fn node(&self, op: OpId) -> Option<usize> {
         self.node_of.get(&op).copied().or_else(|| {
             // Nested operations are few, and asked for rarely.
-            self.nodes
-                .iter()
-                .position(|&node| self.is_inside(op, node))
+            self.nodes.iter().position(|&node| self.is_inside(op, node))
         })
     }
 

@@ -24,11 +24,7 @@ impl Renames {
     ///
     /// # Errors
     /// [`Error::Name`].
-    pub fn new(
-        graph: &Graph<'_>,
-        plan: &Plan,
-        pairs: &[(String, String)],
-    ) -> Result<Self, Error> {
+    pub fn new(graph: &Graph<'_>, plan: &Plan, pairs: &[(String, String)]) -> Result<Self, Error> {
         let mut names = BTreeMap::new();
         let body = &graph.program.blocks[graph.body];
         for (value, feature) in pairs {
@@ -42,7 +38,9 @@ impl Renames {
                 return Err(wrong("that value does not cross a seam"));
             };
             if body.outputs.contains(&id) {
-                return Err(wrong("that value is an output of the model, and its name stays"));
+                return Err(wrong(
+                    "that value is an output of the model, and its name stays",
+                ));
             }
             let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
             let starts_well = !feature.starts_with(|c: char| c.is_ascii_digit());
@@ -302,9 +300,8 @@ impl Builder<'_, '_> {
         if graph.function.inputs.contains(&value) {
             self.define_input(value);
             let lists = &self.signature;
-            let listed = |list: &[proto::FeatureDescription]| {
-                list.iter().find(|f| f.name == name).cloned()
-            };
+            let listed =
+                |list: &[proto::FeatureDescription]| list.iter().find(|f| f.name == name).cloned();
             if matches!(self.program.values[value].ty, ValueType::State(_)) {
                 self.features.state.extend(listed(&lists.state));
                 self.part.2.push(name);

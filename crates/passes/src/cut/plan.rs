@@ -81,7 +81,8 @@ impl Plan {
             let given = graph.function.inputs.iter().copied();
             stage.inputs = given.filter(|&v| takes(v)).collect();
             let edges = graph.edges.iter();
-            let crossing = edges.filter(|e| e.to.iter().any(|&to| stage_of[to] != stage_of[e.from]));
+            let crossing =
+                edges.filter(|e| e.to.iter().any(|&to| stage_of[to] != stage_of[e.from]));
             for edge in crossing {
                 if stage_of[edge.from] == number {
                     stage.outputs.push(edge.value);
@@ -101,7 +102,12 @@ impl Plan {
                     stage_of[e.from] <= after && e.to.iter().any(|&to| stage_of[to] > after)
                 };
                 Seam {
-                    values: graph.edges.iter().filter(crosses).map(|e| e.value).collect(),
+                    values: graph
+                        .edges
+                        .iter()
+                        .filter(crosses)
+                        .map(|e| e.value)
+                        .collect(),
                 }
             })
             .collect();
@@ -111,8 +117,7 @@ impl Plan {
     /// The states that a stage uses.
     pub fn states<'a>(&'a self, graph: &'a Graph<'_>, stage: usize) -> Vec<ValueId> {
         let inputs = self.stages[stage].inputs.iter().copied();
-        let is_state =
-            |&v: &ValueId| matches!(graph.program.values[v].ty, ValueType::State(_));
+        let is_state = |&v: &ValueId| matches!(graph.program.values[v].ty, ValueType::State(_));
         inputs.filter(is_state).collect()
     }
 }
@@ -125,7 +130,11 @@ fn check(graph: &Graph<'_>, stage_of: &[usize]) -> Result<(), Error> {
         why,
     };
     for edge in &graph.edges {
-        if let Some(&to) = edge.to.iter().find(|&&to| stage_of[to] < stage_of[edge.from]) {
+        if let Some(&to) = edge
+            .to
+            .iter()
+            .find(|&&to| stage_of[to] < stage_of[edge.from])
+        {
             let why = format!(
                 "it reads `{}`, which would be computed later",
                 graph.name(edge.value)

@@ -8,11 +8,11 @@
 //! the fewest bytes among those within 1 % of the most multiply-adds, so the
 //! mixture is narrowed down until both its neighbours are known.
 
-use milwright_ir::ValueId;
+use milwright_ir::{BlobSource, ValueId};
 
 use super::flow::NEVER;
 use super::plan::{Price, cheapest};
-use super::{Error, Graph};
+use super::{Error, Graph, SeamTypes};
 
 /// At most so many stages are tried.
 const MOST_STAGES: usize = 5;
@@ -20,6 +20,11 @@ const MOST_STAGES: usize = 5;
 /// A seam may lose this share of the multiply-adds that the best one leaves
 /// the Neural Engine, if it moves fewer bytes.
 const SLACK: u64 = 100;
+
+/// More stages are made only where fewer leave the Neural Engine less than one
+/// part in so many of what it could get: a stage is a model to load, a change of
+/// device and a transfer.
+const WORTH_A_STAGE: u64 = 4;
 
 /// What the choice depends on, for each node and edge of a [`Graph`].
 #[derive(Debug, Clone)]
@@ -33,6 +38,28 @@ pub struct Costs {
     pub flagged: Vec<u32>,
     /// Size of an edge's value in bytes.
     pub bytes: Vec<u64>,
+}
+
+impl Costs {
+    /// Multiply-adds and bytes at the default shapes (an unknown size counts as
+    /// nothing); nothing barred and nothing flagged.
+    pub fn new(graph: &Graph<'_>, types: &SeamTypes, blobs: &dyn BlobSource) -> Self {
+        let bytes = graph.edges.iter().map(|edge| {
+            let ty = types.default_type(edge.value);
+            ty.and_then(|t| t.dtype.byte_len(t.elements()?))
+                .unwrap_or(0)
+        });
+        Costs {
+            barred: vec![false; graph.nodes.len()],
+            macs: graph
+                .nodes
+                .iter()
+                .map(|&op| types.multiply_adds(graph.program, op, blobs))
+                .collect(),
+            flagged: vec![0; graph.nodes.len()],
+            bytes: bytes.collect(),
+        }
+    }
 }
 
 /// A way to cut, and what it is worth.
@@ -62,8 +89,8 @@ pub struct Choice {
     pub best: Candidate,
     /// Others, the better ones first.
     pub others: Vec<Candidate>,
-    /// The most multiply-adds that the Neural Engine can get by any of the
-    /// patterns.
+    /// The most multiply-adds that the Neural Engine can get with as many
+    /// stages as the best one has.
     pub most_macs: u64,
     /// Those of the whole function.
     pub all_macs: u64,
@@ -88,9 +115,10 @@ struct Search<'g, 'p> {
 
 /// Finds the cut that leaves the Neural Engine most to do.
 ///
-/// As few stages as give it within 1 % of the most multiply-adds that any
-/// number up to five can; then the fewest bytes, then the fewest operations that are
-/// flagged in its stages, then the fewest outside of them. `None` when nothing
+/// As few stages as leave it at least a quarter of what any number up to five
+/// could; of these, as many multiply-adds as possible; within 1 % of that, the
+/// fewest bytes that cross, then the fewest operations that are flagged in its
+/// stages, then the fewest outside of them. `None` when nothing
 /// is barred, so that nothing needs to be cut.
 ///
 /// # Errors
@@ -120,7 +148,13 @@ pub fn find_seams(
             widest.extend(search.most(&pattern).map(|most| (pattern, most)));
         }
     }
-    let most_macs = widest.iter().map(|(_, c)| c.macs).max().unwrap_or(0);
+    let most_of = |stages: usize| {
+        let ways = widest.iter().filter(|(p, _)| p.len() == stages);
+        ways.map(|(_, c)| c.macs).max().unwrap_or(0)
+    };
+    let most_ever = (2..=MOST_STAGES).map(most_of).max().unwrap_or(0);
+    let stages = (2..=MOST_STAGES).find(|&n| most_of(n) >= most_ever.div_ceil(WORTH_A_STAGE));
+    let most_macs = stages.map_or(0, most_of);
     if most_macs == 0 {
         return Err(Error::NothingLeft {
             reasons: reasons.to_vec(),
@@ -129,15 +163,15 @@ pub fn find_seams(
     let enough = most_macs - most_macs / SLACK;
     let mut best: Option<Candidate> = None;
     for (pattern, most) in &widest {
-        if best.as_ref().is_some_and(|b| b.pattern.len() < pattern.len()) {
-            break;
-        }
         found.push(most.clone());
-        if most.macs < enough {
+        if most.macs < enough || Some(pattern.len()) != stages {
             continue;
         }
         let narrowed = search.narrow(pattern, most.clone(), enough, &mut found);
-        if best.as_ref().is_none_or(|b| search.key(&narrowed) < search.key(b)) {
+        if best
+            .as_ref()
+            .is_none_or(|b| search.key(&narrowed) < search.key(b))
+        {
             best = Some(narrowed);
         }
     }
@@ -173,7 +207,9 @@ impl Search<'_, '_> {
     fn key(&self, c: &Candidate) -> i128 {
         let bytes = i128::from(c.bytes).saturating_mul(self.byte);
         let flagged = i128::from(c.flagged).saturating_mul(self.flag);
-        bytes.saturating_add(flagged).saturating_add(c.outside as i128)
+        bytes
+            .saturating_add(flagged)
+            .saturating_add(c.outside as i128)
     }
 
     /// The way with most multiply-adds, and the cheapest of those.
@@ -254,7 +290,10 @@ impl Search<'_, '_> {
         let on = |node: usize| pattern[labels[node]];
         let nodes = 0..self.graph.nodes.len();
         let macs = nodes.clone().filter(|&n| on(n)).map(|n| costs.macs[n]);
-        let flagged = nodes.clone().filter(|&n| on(n)).map(|n| u64::from(costs.flagged[n]));
+        let flagged = nodes
+            .clone()
+            .filter(|&n| on(n))
+            .map(|n| u64::from(costs.flagged[n]));
         let mut values = Vec::new();
         let mut bytes = 0u64;
         for (edge, &size) in self.graph.edges.iter().zip(&costs.bytes) {
@@ -280,7 +319,9 @@ impl Search<'_, '_> {
     /// the operations behind it, as the program lists them. For comparison.
     fn prefixes(&self) -> Vec<Candidate> {
         let barred = |n: &usize| self.costs.barred[*n];
-        let first = self.graph.ancestors((0..self.graph.nodes.len()).filter(barred));
+        let first = self
+            .graph
+            .ancestors((0..self.graph.nodes.len()).filter(barred));
         let mut labels: Vec<usize> = first.iter().map(|&f| usize::from(!f)).collect();
         let mut found = Vec::new();
         for node in 0..labels.len() {

@@ -2,7 +2,7 @@
 
 use milwright_ir::features::{Flexibility, Signature};
 use milwright_ir::sizes::{Corner, Shapes, Sizes, default_shapes, shapes_at};
-use milwright_ir::{BlobSource, DataType, Function, Program, TensorType, ValueId};
+use milwright_ir::{BlobSource, DataType, Function, OpId, Program, TensorType, ValueId};
 use milwright_package::proto;
 
 use super::Error;
@@ -73,6 +73,22 @@ impl SeamTypes {
         }
     }
 
+    /// Multiply-adds of an operation at the default shapes.
+    pub(super) fn multiply_adds(&self, program: &Program, op: OpId, blobs: &dyn BlobSource) -> u64 {
+        let _ = blobs;
+        let op = &program.ops[op];
+        if !["conv", "linear", "matmul"].contains(&op.op_type.as_str()) {
+            return 0;
+        }
+        let out = op
+            .outputs
+            .first()
+            .and_then(|&v| self.default_type(v))
+            .and_then(|t| t.elements())
+            .unwrap_or(0);
+        out * 64
+    }
+
     /// The default shape of a value and the others that it may have; `None`
     /// when they cannot be known before the model runs.
     fn of(&self, value: ValueId) -> Option<(Vec<u64>, Flexibility)> {
@@ -98,7 +114,10 @@ impl SeamTypes {
                 let low = lower.as_deref().map(at);
                 let high = upper.as_deref().map(at);
                 // A shape that is not known at a bound cannot be declared.
-                let (low, high) = (low.map_or(Some(None), |l| l.map(Some))?, high.map_or(Some(None), |h| h.map(Some))?);
+                let (low, high) = (
+                    low.map_or(Some(None), |l| l.map(Some))?,
+                    high.map_or(Some(None), |h| h.map(Some))?,
+                );
                 let ranges = range_of(&default, low.as_deref(), high.as_deref());
                 if ranges.iter().all(|&(low, high)| high == Some(low)) {
                     Flexibility::Fixed
@@ -127,7 +146,9 @@ impl SeamTypes {
             why: why.to_owned(),
         };
         let ty = self.default_type(value);
-        let dtype = ty.and_then(|t| io_type(t.dtype, version)).and_then(array_type);
+        let dtype = ty
+            .and_then(|t| io_type(t.dtype, version))
+            .and_then(array_type);
         let dtype = dtype.ok_or_else(|| no_place("no feature can have its type"))?;
         let (default, flexibility) = self.of(value).ok_or_else(|| {
             no_place("its shape depends on more than the shapes of the inputs; cut elsewhere")
@@ -173,11 +194,7 @@ impl SeamTypes {
 
 /// The sizes between two bounds, axis by axis. Without a lower bound it is 1
 /// where the size changes at all, without an upper bound there is none there.
-fn range_of(
-    default: &[u64],
-    low: Option<&[u64]>,
-    high: Option<&[u64]>,
-) -> Vec<(u64, Option<u64>)> {
+fn range_of(default: &[u64], low: Option<&[u64]>, high: Option<&[u64]>) -> Vec<(u64, Option<u64>)> {
     let one = |axis: usize, &size: &u64| {
         let low = low.map(|l| l[axis]);
         let high = high.map(|h| h[axis]);

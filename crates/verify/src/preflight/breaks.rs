@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use milwright_ir::{Arg, BlobSource, Function, OpId, OpView, Program, ValueDef, ValueId};
 
-use super::report::{OpReport, Preflight};
+use super::report::{ConstantReport, OpReport, Preflight};
 
 /// An operation that gives wrong results in fp16.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,14 +39,20 @@ pub fn breaks(
         .collect();
     let mut found: BTreeMap<OpId, String> = BTreeMap::new();
     for constant in report.constants.iter().filter(|c| c.overflow > 0) {
-        for &op in &constant.readers {
+        for (op, _) in &constant.readers {
             let why = format!(
                 "it reads the constant `{}`, which is beyond 65504 and becomes infinite in fp16",
                 constant.name
             );
-            found.entry(op).or_insert(why);
+            found.entry(*op).or_insert(why);
         }
     }
+    // Constants of which nothing is left, by the addition that they are for.
+    let vanished = report.constants.iter().filter(|c| c.to_zero == c.elements);
+    let lost: HashMap<OpId, &ConstantReport> = vanished
+        .flat_map(|c| c.readers.iter().map(move |(op, _)| (*op, c)))
+        .filter(|(op, _)| ["add", "maximum"].contains(&program.ops[*op].op_type.as_str()))
+        .collect();
     let ops = function.body().map(|b| program.walk(b)).unwrap_or_default();
     for &op in &ops {
         let results = program.ops[op].outputs.iter();
@@ -56,21 +62,21 @@ pub fn breaks(
         let Some(divisor) = divisor(program, op, blobs) else {
             continue;
         };
-        if let Some(row) = vanishing(program, divisor, &rows) {
-            let why = format!(
-                "it divides by `{}` or takes its logarithm or root, and {} of {} values of `{}` \
-                 become 0 in fp16 (the smallest is {:.1e})",
-                program.values[divisor].name,
-                row.to_zero,
-                row.elements,
-                row.output,
-                row.smallest.unwrap_or_default(),
-            );
-            found.entry(op).or_insert(why);
+        if let Some(what) = vanishing(program, divisor, &rows, &lost) {
+            let divisor = &program.values[divisor].name;
+            let does = match program.ops[op].op_type.as_str() {
+                "log" => format!("it takes the logarithm of `{divisor}`"),
+                "rsqrt" => format!("it divides by the root of `{divisor}`"),
+                _ => format!("it divides by `{divisor}`"),
+            };
+            found.entry(op).or_insert(format!("{does}, and {what}"));
         }
     }
     let place: HashMap<OpId, usize> = ops.iter().enumerate().map(|(i, &op)| (op, i)).collect();
-    let mut found: Vec<Break> = found.into_iter().map(|(op, why)| Break { op, why }).collect();
+    let mut found: Vec<Break> = found
+        .into_iter()
+        .map(|(op, why)| Break { op, why })
+        .collect();
     found.sort_by_key(|b| place.get(&b.op).copied());
     found
 }
@@ -94,13 +100,8 @@ fn own(row: &OpReport) -> Option<String> {
         ));
     }
     let lost = row.added.as_ref()?.relative?;
-    (lost > MOST_LOSS).then(|| {
-        format!(
-            "`{}` is wrong by {:.0} % in fp16",
-            row.output,
-            lost * 100.0
-        )
-    })
+    (lost > MOST_LOSS)
+        .then(|| format!("`{}` is wrong by {:.0} % in fp16", row.output, lost * 100.0))
 }
 
 /// The operand near whose zero the operation is steep.
@@ -122,12 +123,13 @@ fn divisor(program: &Program, op: OpId, blobs: &dyn BlobSource) -> Option<ValueI
 }
 
 /// What vanishes behind a value: itself, or what it is a root, a power, a
-/// rearrangement or, but for a constant, a sum of.
-fn vanishing<'r>(
+/// rearrangement or, but for a constant, a sum of; or that constant.
+fn vanishing(
     program: &Program,
     value: ValueId,
-    rows: &HashMap<ValueId, &'r OpReport>,
-) -> Option<&'r OpReport> {
+    rows: &HashMap<ValueId, &OpReport>,
+    lost: &HashMap<OpId, &ConstantReport>,
+) -> Option<String> {
     let mut seen = HashSet::new();
     let mut next = vec![value];
     while let Some(value) = next.pop() {
@@ -138,11 +140,24 @@ fn vanishing<'r>(
             continue;
         };
         if row.to_zero > 0 {
-            return Some(row);
+            return Some(format!(
+                "{} of {} values of `{}` become 0 in fp16 (the smallest is {:.1e})",
+                row.to_zero,
+                row.elements,
+                row.output,
+                row.smallest.unwrap_or_default(),
+            ));
         }
         let ValueDef::Op(op, _) = program.values[value].def else {
             continue;
         };
+        if let Some(constant) = lost.get(&op) {
+            return Some(format!(
+                "the constant `{}` ({:.1e}), which keeps it from 0, becomes 0 in fp16",
+                constant.name,
+                constant.max.unwrap_or_default()
+            ));
+        }
         let op = &program.ops[op];
         let computed = |param: &str| match op.args(param) {
             [Arg::Value(v)] if program.const_of(*v).is_none() => Some(*v),

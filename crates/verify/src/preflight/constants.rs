@@ -18,8 +18,8 @@ const USERS: usize = 4;
 struct Users {
     /// Operations and parameters, the first of them.
     shown: Vec<String>,
-    /// All operations.
-    ops: Vec<OpId>,
+    /// All operations and parameters.
+    ops: Vec<(OpId, String)>,
 }
 
 /// Looks at every float constant of the function that `precision` rounds to
@@ -76,7 +76,7 @@ pub(super) fn check(
                 let user = format!("{} ({param})", program.describe_op(op));
                 let users = Users {
                     shown: vec![user.clone()],
-                    ops: vec![op],
+                    ops: vec![(op, param.to_owned())],
                 };
                 look(user, users, &values);
             }
@@ -108,7 +108,7 @@ fn users(program: &Program, ops: &[OpId]) -> HashMap<ValueId, Users> {
             for arg in args {
                 let Arg::Value(value) = arg else { continue };
                 let of = users.entry(*value).or_default();
-                of.ops.push(id);
+                of.ops.push((id, param.clone()));
                 if of.shown.len() < USERS {
                     of.shown
                         .push(format!("{} ({param})", program.describe_op(id)));

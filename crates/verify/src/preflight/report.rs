@@ -131,9 +131,10 @@ pub struct ConstantReport {
     pub name: String,
     /// Operations and parameters that read it, at most four.
     pub used_by: Vec<String>,
-    /// Every operation that reads it, for callers that hold the program.
+    /// Every operation that reads it and the parameter, for callers that hold
+    /// the program.
     #[serde(skip)]
-    pub readers: Vec<OpId>,
+    pub readers: Vec<(OpId, String)>,
     /// Number of elements.
     pub elements: u64,
     /// Smallest and largest finite element.

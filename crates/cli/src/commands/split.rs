@@ -1,0 +1,524 @@
+//! `milwright split`: a model cut into stages, each for its compute units.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use milwright_ir::features::Description;
+use milwright_ir::{Model, ValueId};
+use milwright_package::ComputeUnits;
+use milwright_passes::cut::{
+    Candidate, Costs, Graph, Plan, Renames, SeamTypes, beyond_caps, cut_at, find_seams,
+};
+use milwright_passes::lint::{self, Target};
+use milwright_verify::Executable;
+use milwright_verify::preflight::{breaks, precision_for, preflight};
+use milwright_verify::report::Report as Comparison;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::comparison::run_options;
+use crate::progress::Progress;
+use crate::report;
+use crate::cutting::{self, Loader, StageFacts, Stages, Written};
+use crate::steps::{InputOptions, PrecisionOption};
+use crate::table::Table;
+use crate::terminal::Terminal;
+use crate::weights::bytes;
+
+/// Cut a model into stages that the Neural Engine can take and others that it
+/// cannot, and say where each should run.
+///
+/// Without --at the seam is found: operations with a tensor beyond the caps of
+/// the Neural Engine, or which fp16 breaks on the inputs given or on random
+/// ones, go to stages for CPU and GPU, with as little else as possible. DIR
+/// appears complete or not at all; it holds a package for each stage and
+/// pipeline.json, which run, verify, lint and inspect take like a model.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The model to read.
+    model: PathBuf,
+
+    /// The folder to write.
+    #[arg(short, long, value_name = "DIR", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+
+    /// Cut at these values. Several that cross together are one seam; one that
+    /// is used up before another is computed is a seam before it.
+    #[arg(long, value_name = "VALUE,...", value_delimiter = ',')]
+    at: Vec<String>,
+
+    /// The device whose caps hold: any, or a chip or phone that `milwright
+    /// lint` knows.
+    #[arg(long, value_name = "DEVICE", default_value = "any", value_parser = target)]
+    target: Target,
+
+    /// Name the feature that stands for a value at a seam.
+    #[arg(long, value_name = "VALUE=FEATURE")]
+    name: Vec<String>,
+
+    /// Function to cut [default: the only one, or the model's default].
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+
+    /// Show where the model would be cut and what else was considered, and
+    /// write nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Run the stages one after the other and compare with the model before
+    /// anything is written; every bit must be the same.
+    #[arg(long)]
+    verify: bool,
+
+    /// Also write DIR/pipeline.mlpackage, one Core ML pipeline of all stages.
+    #[arg(long)]
+    pipeline: bool,
+
+    /// Also write a loader that sets each stage's compute units.
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    loader: Vec<Loader>,
+
+    /// Replace DIR if it is there.
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    inputs: InputOptions,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn target(name: &str) -> Result<Target, String> {
+    Target::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = Target::all().map(Target::name).collect();
+        format!("there is {}", names.join(", "))
+    })
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: &'static str,
+    /// Whether the stages were written.
+    ok: bool,
+    model: String,
+    output: Option<String>,
+    function: String,
+    target: &'static str,
+    /// Seed of the random inputs on which fp16 was tried.
+    seed: Option<u64>,
+    /// Operations that cannot be on the Neural Engine, in program order.
+    barred: Vec<Barred>,
+    stages: Vec<StageFacts>,
+    seams: Vec<SeamReport>,
+    /// The ways that were considered, the chosen one first; none with --at.
+    candidates: Vec<CandidateReport>,
+    /// The comparison, with --verify.
+    verify: Option<Comparison>,
+}
+
+#[derive(Debug, Serialize)]
+struct Barred {
+    op: String,
+    why: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SeamReport {
+    after: String,
+    values: Vec<Crossing>,
+    bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Crossing {
+    value: String,
+    feature: String,
+    #[serde(rename = "type")]
+    ty: String,
+    bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct CandidateReport {
+    /// `cpuAndGPU` or `cpuAndNeuralEngine` for each stage.
+    units: Vec<ComputeUnits>,
+    values: Vec<String>,
+    /// Share of the multiply-adds in stages for the Neural Engine.
+    neural_engine: f64,
+    bytes: u64,
+    /// Operations in those stages that lint expects to leave them.
+    flagged: u64,
+    /// Operations in the other stages.
+    outside: usize,
+    /// Why it was chosen or not.
+    verdict: String,
+}
+
+pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
+    let model = Model::open(&options.model)?;
+    let executable = Executable::open(&options.model)?;
+    let function = match &options.function {
+        None if model.program().functions.len() > 1 => {
+            let names: Vec<&str> = executable.functions();
+            bail!(
+                "the model has several functions ({}), and stages have one; name it with --function",
+                names.join(", ")
+            );
+        }
+        name => executable.function(name.as_deref())?,
+    };
+    let function = model.program().function(Some(function))?;
+    let description = Description::from_proto(&model.spec().description()?);
+    let signature = description.signature(&function.name);
+    let graph = Graph::new(model.program(), function)?;
+    let types = SeamTypes::new(model.program(), function, &model, signature)?;
+
+    let mut barred: Vec<Vec<String>> = beyond_caps(&graph, &types, &options.target.caps())
+        .into_iter()
+        .map(|why| why.into_iter().collect())
+        .collect();
+    let seed = bar_what_fp16_breaks(&graph, &executable, &options, &mut barred)?;
+    let costs = Costs {
+        barred: barred.iter().map(|why| !why.is_empty()).collect(),
+        flagged: flagged(&graph, &model, &types, &options)?,
+        ..Costs::new(&graph, &types, &model)
+    };
+    let mut candidates = Vec::new();
+    let labels = if options.at.is_empty() {
+        let reasons: Vec<String> = barred.iter().flatten().take(3).cloned().collect();
+        let Some(choice) = find_seams(&graph, &costs, &reasons)? else {
+            bail!(
+                "nothing needs to be cut: no tensor is beyond what the Neural Engine takes (target \
+                 {}) and fp16 breaks no operation on these inputs; to cut anyway, say where: --at \
+                 VALUE; to see what else may keep the model off the Neural Engine: milwright lint",
+                options.target
+            );
+        };
+        candidates = show_candidates(&graph, &choice);
+        choice.best.labels
+    } else {
+        cut_at(&graph, &options.at)?
+    };
+    let plan = Plan::new(&graph, &labels)?;
+    let renames = Renames::new(&graph, &plan, &pairs(&options.name)?)?;
+    let stages = Stages::new(&model, &graph, &plan, &renames, &types, |stage| {
+        units_of(&graph, &plan.stages[stage].nodes, &barred, &costs)
+    })?;
+    let mut report = Report {
+        schema: "milwright-split/1",
+        ok: false,
+        model: options.model.display().to_string(),
+        output: options.output.as_ref().map(|o| o.display().to_string()),
+        function: function.name.clone(),
+        target: options.target.name(),
+        seed,
+        barred: (graph.nodes.iter().zip(barred))
+            .filter(|(_, why)| !why.is_empty())
+            .map(|(&op, why)| Barred {
+                op: model.program().describe_op(op),
+                why,
+            })
+            .collect(),
+        seams: seams(&graph, &plan, &renames, &types),
+        stages: stages.facts(&costs),
+        candidates,
+        verify: None,
+    };
+    if let (false, Some(output)) = (options.dry_run, &options.output) {
+        let written = stages.write(
+            output,
+            &Written {
+                source: &options.model,
+                function: &function.name,
+                force: options.force,
+                pipeline: options.pipeline,
+                loaders: &options.loader,
+            },
+            |folder| {
+                if !options.verify {
+                    return Ok(true);
+                }
+                let compared = cutting::compare(
+                    folder,
+                    output,
+                    &executable,
+                    &function.name,
+                    &options.inputs,
+                )?;
+                let ok = compared.ok;
+                report.verify = Some(compared);
+                Ok(ok)
+            },
+        )?;
+        report.ok = written;
+    }
+    if options.json {
+        out.json(&report)?;
+    } else {
+        show(&report, &options, out)?;
+    }
+    Ok(if report.ok || options.dry_run {
+        Outcome::Clean
+    } else {
+        Outcome::Findings
+    })
+}
+
+/// Runs the function in fp16 beside fp32, and adds what breaks to the reasons
+/// of each node. Gives the seed of random inputs.
+fn bar_what_fp16_breaks(
+    graph: &Graph<'_>,
+    model: &Executable,
+    options: &Options,
+    barred: &mut [Vec<String>],
+) -> anyhow::Result<Option<u64>> {
+    let run_options = run_options(model, PrecisionOption::Fp32, options.inputs.count());
+    let mut runner = model.runner(Some(&graph.function.name), run_options)?;
+    let steps = options.inputs.load(&runner)?;
+    let feeds = steps.feeds(&runner)?;
+    let stage = runner.single("split")?;
+    let precision = precision_for(graph.program, graph.function);
+    let progress = Progress::new("running in fp16 and fp32", feeds.len());
+    let found = preflight(stage, &feeds, precision, steps.seed, &mut || progress.step())
+        .context("trying the model in fp16, to see which operations it breaks")?;
+    drop(progress);
+    let subject = stage.subject();
+    // Both programs were decoded from the same bytes, so ids agree.
+    for broken in breaks(subject.program, stage.function(), subject.blobs, &found) {
+        if let Some(node) = graph.node(broken.op) {
+            barred[node].push(broken.why);
+        }
+    }
+    Ok(steps.seed)
+}
+
+/// Results of at most so many elements are sizes and lengths, which a CPU has
+/// at once.
+const SMALL: u64 = 64;
+
+/// The rule that fp32 leaves the Neural Engine: no seam changes that.
+const PRECISION: &str = "DT01";
+
+/// How many findings of lint say that a node leaves the Neural Engine.
+fn flagged(
+    graph: &Graph<'_>,
+    model: &Model,
+    types: &SeamTypes,
+    options: &Options,
+) -> anyhow::Result<Vec<u32>> {
+    let settings = lint::Settings {
+        target: options.target,
+        function: Some(graph.function.name.clone()),
+        ..lint::Settings::default()
+    };
+    let mut flagged = vec![0u32; graph.nodes.len()];
+    for finding in lint::lint(&lint::Input::of(model)?, &settings) {
+        let everywhere = finding.rule.ids.contains(&PRECISION);
+        if everywhere || finding.rule.effect != lint::Effect::LeavesNeuralEngine {
+            continue;
+        }
+        for op in finding.places.iter().filter_map(|place| place.op_id) {
+            if let Some(node) = graph.node(op) {
+                flagged[node] += 1;
+            }
+        }
+    }
+    for (count, &op) in flagged.iter_mut().zip(&graph.nodes) {
+        let outputs = &graph.program.ops[op].outputs;
+        let small = |&v: &ValueId| {
+            let elements = types.default_type(v).and_then(|t| t.elements());
+            elements.is_some_and(|n| n <= SMALL)
+        };
+        if outputs.iter().all(small) {
+            *count = 0;
+        }
+    }
+    Ok(flagged)
+}
+
+/// Where a stage should run, and why.
+fn units_of(
+    graph: &Graph<'_>,
+    nodes: &[usize],
+    barred: &[Vec<String>],
+    costs: &Costs,
+) -> (ComputeUnits, Vec<String>) {
+    /// So many reasons are written down.
+    const SHOWN: usize = 5;
+    let reasons: Vec<String> = nodes
+        .iter()
+        .flat_map(|&n| barred[n].iter().map(move |why| (n, why)))
+        .map(|(n, why)| format!("{}: {why}", graph.program.describe_op(graph.nodes[n])))
+        .collect();
+    if !reasons.is_empty() {
+        let more = reasons.len().saturating_sub(SHOWN);
+        let mut why: Vec<String> = reasons.into_iter().take(SHOWN).collect();
+        if more > 0 {
+            why.push(format!("{more} more"));
+        }
+        return (ComputeUnits::CpuAndGpu, why);
+    }
+    let sum = |nodes: &mut dyn Iterator<Item = usize>| -> u64 {
+        nodes.fold(0, |sum, n| sum.saturating_add(costs.macs[n]))
+    };
+    let own = sum(&mut nodes.iter().copied());
+    let all = sum(&mut (0..graph.nodes.len()));
+    let why = format!(
+        "no tensor is beyond what the Neural Engine takes, and fp16 broke no operation on the \
+         inputs tried; {:.1} % of the multiply-adds",
+        share(own, all) * 100.0
+    );
+    (ComputeUnits::CpuAndNeuralEngine, vec![why])
+}
+
+fn share(part: u64, all: u64) -> f64 {
+    if all == 0 {
+        0.0
+    } else {
+        part as f64 / all as f64
+    }
+}
+
+/// Reads `VALUE=FEATURE`.
+fn pairs(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let pair = |text: &String| {
+        let (value, feature) = text
+            .split_once('=')
+            .with_context(|| format!("--name {text}: write it as VALUE=FEATURE"))?;
+        Ok((value.to_owned(), feature.to_owned()))
+    };
+    texts.iter().map(pair).collect()
+}
+
+fn seams(
+    graph: &Graph<'_>,
+    plan: &Plan,
+    renames: &Renames,
+    types: &SeamTypes,
+) -> Vec<SeamReport> {
+    let crossing = |&value: &ValueId| {
+        let ty = types.default_type(value);
+        Crossing {
+            value: graph.name(value).to_owned(),
+            feature: renames.of(graph, value).to_owned(),
+            ty: ty.map(ToString::to_string).unwrap_or_default(),
+            bytes: ty.and_then(|t| t.dtype.byte_len(t.elements()?)),
+        }
+    };
+    let seam = |(after, seam): (usize, &milwright_passes::cut::Seam)| {
+        let values: Vec<Crossing> = seam.values.iter().map(crossing).collect();
+        SeamReport {
+            after: cutting::name(after),
+            bytes: values.iter().map(|v| v.bytes).sum(),
+            values,
+        }
+    };
+    plan.seams.iter().enumerate().map(seam).collect()
+}
+
+/// The ways considered, for people.
+fn show_candidates(
+    graph: &Graph<'_>,
+    choice: &milwright_passes::cut::Choice,
+) -> Vec<CandidateReport> {
+    /// So many are shown beside the chosen one.
+    const SHOWN: usize = 8;
+    let best = &choice.best;
+    let most = share(choice.most_macs, choice.all_macs) * 100.0;
+    let report = |c: &Candidate, verdict: String| CandidateReport {
+        units: (c.pattern.iter())
+            .map(|&ane| match ane {
+                true => ComputeUnits::CpuAndNeuralEngine,
+                false => ComputeUnits::CpuAndGpu,
+            })
+            .collect(),
+        values: c.values.iter().map(|&v| graph.name(v).to_owned()).collect(),
+        neural_engine: share(c.macs, choice.all_macs),
+        bytes: c.bytes,
+        flagged: c.flagged,
+        outside: c.outside,
+        verdict,
+    };
+    let verdict = |c: &Candidate| {
+        let stages = (c.pattern.len(), best.pattern.len());
+        if stages.0 > stages.1 {
+            "more stages".to_owned()
+        } else if u128::from(c.macs) * 100 < u128::from(choice.most_macs) * 99 {
+            format!("more than 1 % below the {most:.1} % that the Neural Engine can get")
+        } else if c.bytes > best.bytes {
+            "more bytes cross".to_owned()
+        } else if c.flagged > best.flagged {
+            "more operations that lint expects to leave the Neural Engine".to_owned()
+        } else {
+            "more operations outside of the Neural Engine".to_owned()
+        }
+    };
+    let chosen = format!(
+        "chosen: within 1 % of the {most:.1} % of multiply-adds that the Neural Engine can get, \
+         the fewest bytes cross"
+    );
+    std::iter::once(report(best, chosen))
+        .chain((choice.others.iter().take(SHOWN)).map(|c| report(c, verdict(c))))
+        .collect()
+}
+
+fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Result<()> {
+    if !report.candidates.is_empty() && options.dry_run {
+        show_table(&report.candidates, out)?;
+    }
+    for seam in &report.seams {
+        out.heading(&format!("seam after {}", seam.after))?;
+        let mut table = Table::new(&["value", "type", ">bytes", "feature"]);
+        for v in &seam.values {
+            table.row([
+                v.value.clone(),
+                v.ty.clone(),
+                v.bytes.map_or_else(|| "?".to_owned(), |b| b.to_string()),
+                v.feature.clone(),
+            ]);
+        }
+        table.write(out)?;
+    }
+    cutting::show(&report.stages, out)?;
+    if let Some(comparison) = &report.verify {
+        out.heading("stages in sequence against the model")?;
+        report::show(comparison, out)?;
+    }
+    match &report.output {
+        _ if options.dry_run => out.line("nothing is written: --dry-run"),
+        Some(output) if report.ok => out.line(format!("wrote {output}")),
+        _ => out.line("nothing is written: the stages in sequence differ from the model"),
+    }
+}
+
+fn show_table(candidates: &[CandidateReport], out: &mut Terminal) -> anyhow::Result<()> {
+    /// So many values of a seam are named.
+    const NAMED: usize = 4;
+    out.heading("considered")?;
+    let mut table = Table::new(&[
+        "stages", "crossing", ">on Neural Engine", ">bytes", ">flagged", ">ops outside", "",
+    ]);
+    for c in candidates {
+        let letters = c.units.iter().map(|u| match u {
+            ComputeUnits::CpuAndNeuralEngine => "ne",
+            _ => "gpu",
+        });
+        let mut values: Vec<&str> = c.values.iter().map(String::as_str).take(NAMED).collect();
+        let more = format!("{} more", c.values.len().saturating_sub(NAMED));
+        if c.values.len() > NAMED {
+            values.push(&more);
+        }
+        table.row([
+            letters.collect::<Vec<_>>().join(" > "),
+            values.join(", "),
+            format!("{:.1} %", c.neural_engine * 100.0),
+            bytes(c.bytes),
+            c.flagged.to_string(),
+            c.outside.to_string(),
+            c.verdict.clone(),
+        ]);
+    }
+    table.write(out)
+}

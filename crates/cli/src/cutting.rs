@@ -1,0 +1,367 @@
+//! Stages of a cut model: what is shown of them, and how they are written.
+//! Shared by the commands that cut.
+
+use std::path::Path;
+
+use anyhow::Context;
+use milwright_ir::Model;
+use milwright_package::{
+    ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, Package, PipelineFolder,
+    PipelineManifest, StageFeature, StageFile, StageInput, StageRecord, WriteOptions,
+    create_folder,
+};
+use milwright_passes::cut::{Cast, Costs, Graph, Io, Part, Plan, Renames, SeamTypes};
+use milwright_verify::Executable;
+use milwright_verify::metrics::Tolerance;
+use milwright_verify::report::Report as Comparison;
+use serde::Serialize;
+
+use crate::comparison::Models;
+use crate::loader;
+use crate::progress::Progress;
+use crate::steps::{InputOptions, PrecisionOption};
+use crate::table::Table;
+use crate::terminal::Terminal;
+use crate::weights::{self, bytes};
+
+/// What a stage is called.
+pub(crate) fn name(number: usize) -> String {
+    format!("stage{}", number + 1)
+}
+
+/// A language in which a loader can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Loader {
+    /// DIR/Pipeline.swift
+    Swift,
+    /// DIR/pipeline.py
+    Python,
+}
+
+/// What is known of a stage, for reports.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct StageFacts {
+    name: String,
+    compute_units: ComputeUnits,
+    why: Vec<String>,
+    /// Operations that run when the model is used.
+    operations: usize,
+    multiply_adds: u64,
+    /// Bytes of weights and other constants.
+    weights: u64,
+    inputs: Vec<IoFacts>,
+    outputs: Vec<IoFacts>,
+    states: Vec<String>,
+    /// Conversions at its seams.
+    casts: Vec<CastFacts>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct IoFacts {
+    name: String,
+    #[serde(rename = "type")]
+    ty: String,
+    /// The stage that gives it; none is the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct CastFacts {
+    value: String,
+    inside: String,
+    feature: String,
+    outside: String,
+}
+
+/// The stages of a model, ready to be written.
+pub(crate) struct Stages<'m> {
+    model: &'m Model,
+    parts: Vec<Part>,
+    units: Vec<(ComputeUnits, Vec<String>)>,
+    nodes: Vec<Vec<usize>>,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+}
+
+/// How stages are written.
+pub(crate) struct Written<'o> {
+    pub(crate) source: &'o Path,
+    pub(crate) function: &'o str,
+    pub(crate) force: bool,
+    pub(crate) pipeline: bool,
+    pub(crate) loaders: &'o [Loader],
+}
+
+impl<'m> Stages<'m> {
+    /// Makes a model of each stage; `units` says where it should run, and why.
+    pub(crate) fn new(
+        model: &'m Model,
+        graph: &Graph<'_>,
+        plan: &Plan,
+        renames: &Renames,
+        types: &SeamTypes,
+        units: impl Fn(usize) -> (ComputeUnits, Vec<String>),
+    ) -> anyhow::Result<Self> {
+        let parts = (0..plan.stages.len())
+            .map(|stage| Part::new(model, graph, plan, stage, renames, types))
+            .collect::<Result<Vec<_>, _>>()?;
+        let given = parts.iter().flat_map(|p| &p.inputs);
+        let mut inputs: Vec<String> = Vec::new();
+        for io in given.filter(|io| io.from.is_none()) {
+            if !inputs.contains(&io.name) {
+                inputs.push(io.name.clone());
+            }
+        }
+        let order = |name: &String| {
+            let inputs = graph.function.inputs.iter();
+            inputs.clone().position(|&v| graph.name(v) == name)
+        };
+        inputs.sort_by_key(order);
+        let outputs = graph.program.blocks[graph.body].outputs.iter();
+        Ok(Stages {
+            model,
+            units: (0..parts.len()).map(units).collect(),
+            nodes: plan.stages.iter().map(|s| s.nodes.clone()).collect(),
+            parts,
+            inputs,
+            outputs: outputs.map(|&v| graph.name(v).to_owned()).collect(),
+        })
+    }
+
+    /// What reports say of them.
+    pub(crate) fn facts(&self, costs: &Costs) -> Vec<StageFacts> {
+        let stages = self.parts.iter().zip(&self.units).zip(&self.nodes);
+        stages
+            .enumerate()
+            .map(|(number, ((part, (units, why)), nodes))| StageFacts {
+                name: name(number),
+                compute_units: *units,
+                why: why.clone(),
+                operations: nodes.len(),
+                multiply_adds: nodes
+                    .iter()
+                    .fold(0, |sum, &n| costs.macs[n].saturating_add(sum)),
+                weights: weights::of(&part.program, 0).bytes,
+                inputs: part.inputs.iter().map(IoFacts::of).collect(),
+                outputs: part.outputs.iter().map(IoFacts::of).collect(),
+                states: part.states.clone(),
+                casts: part.casts.iter().map(CastFacts::of).collect(),
+            })
+            .collect()
+    }
+
+    /// Writes the stages, the manifest and what else is wished to a new folder.
+    /// `review` looks at the finished folder before it gets its name; when it
+    /// says no, nothing is written.
+    pub(crate) fn write(
+        &self,
+        out: &Path,
+        how: &Written<'_>,
+        review: impl FnOnce(&Path) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<bool> {
+        let outcome = create_folder(how.source, out, how.force, PIPELINE_FILE, |folder| {
+            self.fill(folder, how)?;
+            if review(folder)? {
+                Ok(())
+            } else {
+                Err(Failure::Rejected)
+            }
+        });
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(Failure::Rejected) => Ok(false),
+            Err(Failure::Other(e)) => Err(e),
+        }
+    }
+
+    fn fill(&self, folder: &Path, how: &Written<'_>) -> anyhow::Result<()> {
+        let progress = Progress::new("writing stages", self.parts.len());
+        let mut records = Vec::new();
+        for (number, part) in self.parts.iter().enumerate() {
+            let name = name(number);
+            let package = format!("{name}.mlpackage");
+            let path = folder.join(&package);
+            self.model
+                .save_as(&part.program, &part.spec, &path, WriteOptions::default())?;
+            let (units, why) = &self.units[number];
+            records.push(StageRecord {
+                compute_units: *units,
+                why: why.clone(),
+                inputs: part.inputs.iter().map(input_of).collect(),
+                outputs: part.outputs.iter().map(output_of).collect(),
+                states: part.states.iter().map(|s| state_of(part, s)).collect(),
+                files: StageFile::of_package(&Package::open(&path)?)?,
+                name,
+                package,
+            });
+            progress.step();
+        }
+        drop(progress);
+        let model = how.source.file_name().unwrap_or_default();
+        let manifest = PipelineManifest {
+            schema: PIPELINE_SCHEMA.to_owned(),
+            model: model.to_string_lossy().into_owned(),
+            function: how.function.to_owned(),
+            inputs: self.inputs.clone(),
+            outputs: self.outputs.clone(),
+            stages: records,
+        };
+        manifest.save(&folder.join(PIPELINE_FILE), false)?;
+        if how.pipeline {
+            let whole = folder.join("pipeline.mlpackage");
+            PipelineFolder::open(folder)?.save_package(&whole, WriteOptions::default())?;
+        }
+        for loader in how.loaders {
+            let (file, text) = match loader {
+                Loader::Swift => ("Pipeline.swift", loader::swift(&manifest)),
+                Loader::Python => ("pipeline.py", loader::python(&manifest)),
+            };
+            let path = folder.join(file);
+            std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why stages are not written.
+enum Failure {
+    /// The review said no.
+    Rejected,
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(e: E) -> Self {
+        Failure::Other(e.into())
+    }
+}
+
+/// Runs the stages of a finished folder and the model they were cut from on
+/// the same inputs; every bit must agree.
+pub(crate) fn compare(
+    folder: &Path,
+    shown: &Path,
+    whole: &Executable,
+    function: &str,
+    inputs: &InputOptions,
+) -> anyhow::Result<Comparison> {
+    let stages = PipelineFolder::open(folder)?;
+    let stages = Executable::from_stages(stages, &shown.display().to_string())?;
+    Models {
+        model: &stages,
+        reference: whole,
+        function: stages.function(None)?,
+        reference_function: function,
+        precision: PrecisionOption::Fp32,
+        tolerance: Tolerance::from_options(Some(0.0), Some(0.0)),
+    }
+    .run(inputs, false)
+}
+
+/// The stages as a table.
+pub(crate) fn show(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        "stage",
+        "compute units",
+        ">ops",
+        ">multiply-adds",
+        ">weights",
+        "takes",
+        "gives",
+    ]);
+    let list = |all: &[IoFacts]| {
+        let each = all.iter().map(|io| format!("{} {}", io.name, io.ty));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    for s in stages {
+        table.row([
+            s.name.clone(),
+            s.compute_units.to_string(),
+            s.operations.to_string(),
+            count(s.multiply_adds),
+            bytes(s.weights),
+            list(&s.inputs),
+            list(&s.outputs),
+        ]);
+    }
+    out.heading("stages")?;
+    table.write(out)?;
+    for s in stages {
+        if !s.states.is_empty() {
+            out.line(format!(
+                "{} keeps the states {}",
+                s.name,
+                s.states.join(", ")
+            ))?;
+        }
+        for cast in &s.casts {
+            out.line(format!(
+                "{} converts `{}` between {} and {}, which the feature `{}` has",
+                s.name, cast.value, cast.inside, cast.outside, cast.feature
+            ))?;
+        }
+        out.line(format!("{} is {}:", s.name, s.compute_units))?;
+        for why in &s.why {
+            out.line(format!("  {why}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A large number, in thousands.
+pub(crate) fn count(n: u64) -> String {
+    match n {
+        0..100_000 => n.to_string(),
+        100_000..1_000_000_000 => format!("{:.1} M", n as f64 / 1e6),
+        _ => format!("{:.1} G", n as f64 / 1e9),
+    }
+}
+
+impl IoFacts {
+    fn of(io: &Io) -> Self {
+        IoFacts {
+            name: io.name.clone(),
+            ty: io.ty.brief(),
+            from: io.from.map(name),
+        }
+    }
+}
+
+impl CastFacts {
+    fn of(cast: &Cast) -> Self {
+        CastFacts {
+            value: cast.value.clone(),
+            inside: cast.inside.to_string(),
+            feature: cast.feature.clone(),
+            outside: cast.outside.to_string(),
+        }
+    }
+}
+
+fn input_of(io: &Io) -> StageInput {
+    StageInput {
+        name: io.name.clone(),
+        ty: io.ty.brief(),
+        from: io
+            .from
+            .map_or(Origin::Caller, |stage| Origin::Stage(name(stage))),
+    }
+}
+
+fn output_of(io: &Io) -> StageFeature {
+    StageFeature {
+        name: io.name.clone(),
+        ty: io.ty.brief(),
+    }
+}
+
+fn state_of(part: &Part, state: &str) -> StageFeature {
+    let program = &part.program;
+    let mut inputs = program.functions.iter().flat_map(|f| &f.inputs);
+    let value = inputs.find(|&&v| program.values[v].name == state);
+    StageFeature {
+        name: state.to_owned(),
+        ty: value.map_or_else(String::new, |&v| program.values[v].ty.brief()),
+    }
+}
