@@ -99,7 +99,7 @@ fn what_needs_one_package_or_one_program_says_so() {
     refused(&per_op, &["--per-op", "pipeline of 2"]);
     refused(
         &["run", folder, "--function", "other"],
-        &["`other`", "main"],
+        &["\"other\"", "main"],
     );
 
     // A stage that is not what was recorded is neither run nor compared.

@@ -54,7 +54,10 @@ fn manifest(stateful: bool) -> PipelineManifest {
         ),
     ];
     if stateful {
-        stages[1].states = stages[0].outputs.clone();
+        stages[1].states.push(StageFeature {
+            name: "cache".to_owned(),
+            ty: "fp16[1]".to_owned(),
+        });
     }
     let manifest = PipelineManifest {
         schema: PIPELINE_SCHEMA.to_owned(),

@@ -1,0 +1,199 @@
+//! coremltools opens every package that milwright writes, and its MIL frontend
+//! rebuilds the programs in them.
+//!
+//! `MILWRIGHT_PYTHON` names a Python with coremltools, and then the test is not
+//! skipped. Without it `python3` is used, if it has coremltools.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it checked"
+)]
+
+mod common;
+#[path = "../../../fixtures/stages.rs"]
+mod stages;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{expect, fixtures, packages, shared, str};
+use milwright_package::{Package, PipelineFolder, WriteOptions};
+use serde_json::{Value, json};
+
+/// A Python that imports coremltools.
+fn python() -> Option<PathBuf> {
+    let imports = |python: &Path| {
+        let output = Command::new(python)
+            .args(["-c", "import coremltools"])
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if let Some(named) = std::env::var_os("MILWRIGHT_PYTHON") {
+        let named = PathBuf::from(named);
+        assert!(
+            imports(&named),
+            "MILWRIGHT_PYTHON is {}, which cannot import coremltools",
+            named.display()
+        );
+        return Some(named);
+    }
+    let default = PathBuf::from("python3");
+    if imports(&default) {
+        return Some(default);
+    }
+    println!("skipped: python3 has no coremltools, and MILWRIGHT_PYTHON is not set");
+    None
+}
+
+/// A written package, and what it was made from.
+type Written = (PathBuf, Option<PathBuf>);
+
+/// Opens all with coremltools; what it says of each.
+fn check(python: &Path, written: &[Written]) -> Vec<Value> {
+    let cases: Vec<Value> = written
+        .iter()
+        .map(|(package, source)| json!({"package": package, "source": source}))
+        .collect();
+    let script = fixtures().join("../check_coremltools.py");
+    let mut child = Command::new(python)
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(Value::from(cases).to_string().as_bytes())
+        .unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    let said: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(said.len(), written.len());
+    said
+}
+
+/// Writes what the commands make of a package; returns what it wrote.
+fn write_all(source: &Path, out: &Path, number: usize) -> Vec<Written> {
+    let package = Package::open(source).unwrap();
+    if !package.spec().kind().is_ml_program() {
+        return Vec::new();
+    }
+    let commands: [(&str, &[&str]); 4] = [
+        ("copied", &["convert"]),
+        ("no-conv", &["convert", "--passes", "no-conv"]),
+        ("hint-model", &["hint", "--units", "cpu-and-gpu"]),
+        ("hint-ops", &["hint", "--units", "cpu-and-ne", "--ops", "*"]),
+    ];
+    commands
+        .iter()
+        .map(|(what, command)| {
+            let target = out.join(format!("{number}-{what}.mlpackage"));
+            let (verb, rest) = command.split_first().unwrap();
+            expect(
+                0,
+                &[&[*verb, str(source), "-o", str(&target)][..], rest].concat(),
+            );
+            (target, Some(source.to_owned()))
+        })
+        .collect()
+}
+
+/// Stages apart and in one package.
+fn write_pipelines(out: &Path) -> Vec<Written> {
+    let source = fixtures().join("../pipelines/programs/model.mlpackage");
+    let folder = out.join("stages");
+    std::fs::create_dir(&folder).unwrap();
+    let manifest = stages::unpack(&source, &folder);
+    let all = folder.join("pipeline.mlpackage");
+    PipelineFolder::open(&folder)
+        .unwrap()
+        .save_package(&all, WriteOptions::default())
+        .unwrap();
+    let apart = manifest
+        .stages
+        .iter()
+        .map(|stage| folder.join(&stage.package));
+    apart.chain([all]).map(|package| (package, None)).collect()
+}
+
+#[test]
+fn coremltools_opens_what_milwright_writes() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut sources = packages(&fixtures());
+    if let Some(shared) = shared() {
+        sources.extend(packages(&shared));
+    }
+    let mut written = write_pipelines(dir.path());
+    let pipelines = written.len();
+    for (number, source) in sources.iter().enumerate() {
+        written.extend(write_all(source, dir.path(), number));
+    }
+    assert!(written.len() >= pipelines + 4 * 20, "{}", written.len());
+
+    let said = check(&python, &written);
+    let (mut opened, mut programs, mut known) = (0, 0, Vec::new());
+    let mut failed = Vec::new();
+    for (case, (package, source)) in said.iter().zip(&written) {
+        let name = package.file_name().unwrap().to_string_lossy();
+        programs += case["programs"].as_u64().unwrap();
+        if case["error"].is_null() {
+            opened += 1;
+        } else if case["step"] == "frontend" && case["source_fails_alike"] == true {
+            known.push(format!("{name} of {source:?}: {}", case["error"]));
+        } else {
+            failed.push(format!("{name} of {source:?}: {case:#}"));
+        }
+    }
+    for line in &known {
+        println!("the frontend does not take the original either: {line}");
+    }
+    println!(
+        "coremltools {}: {opened} of {} packages opened, {programs} programs rebuilt",
+        said[0]["coremltools"],
+        written.len()
+    );
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    // The pipeline's stages twice: by themselves, and in one package.
+    assert!(programs >= opened as u64 + 1, "{programs} programs");
+    assert!(
+        opened * 10 >= written.len() * 9,
+        "{opened} of {}",
+        written.len()
+    );
+}
+
+#[test]
+fn the_check_notices_a_package_that_coremltools_does_not_open() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let good = fixtures().join("control/cond/model.mlpackage");
+    let good = if good.exists() {
+        good
+    } else {
+        packages(&fixtures())[0].clone()
+    };
+    let cut = dir.path().join("cut.mlpackage");
+    common::copy(&good, &cut);
+    let spec = cut.join("Data/com.apple.CoreML/model.mlmodel");
+    let bytes = std::fs::read(&spec).unwrap();
+    std::fs::write(&spec, &bytes[..bytes.len() / 2]).unwrap();
+    let said = check(
+        &python,
+        &[(cut, Some(good)), (dir.path().join("none.mlpackage"), None)],
+    );
+    for case in said {
+        assert!(!case["error"].is_null(), "{case}");
+        assert_eq!(case["source_fails_alike"], false, "{case}");
+    }
+    println!("2 bad packages noticed");
+}
