@@ -8,6 +8,7 @@
 
 mod docs;
 mod finding;
+mod query;
 mod range;
 mod rules;
 mod scope;
@@ -25,6 +26,7 @@ use milwright_ir::{BlobSource, ConstData, Model, OpId, Program};
 
 pub use docs::markdown;
 pub use finding::{Confidence, Effect, Finding, Fix, Found, Number, Rule, Unit, Units};
+pub use query::{Channel, Origin};
 pub use range::Range;
 pub use rules::{lookup, rules};
 pub use scope::Scope;
