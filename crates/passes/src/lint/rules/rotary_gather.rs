@@ -33,7 +33,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         .of_type(&["gather", "gather_along_axis"])
         .filter_map(|id| Some((id, positions(scope, id)?)))
         .collect();
-    let paired = |&(_, p): &&(OpId, ValueId)| tables.iter().filter(|(_, q)| *q == p).count() > 1;
+    let paired = |&(_, p): &&(OpId, ValueId)| tables.iter().filter(|(_, q)| q == p).count() > 1;
     let ops = tables.iter().filter(paired).map(|&(id, _)| id);
     let found = Found::each(scope.at_all(ops), |n| {
         format!("{n} tables are looked up by position and multiplied, as rotary tables are")

@@ -30,11 +30,9 @@ by another source. What is computed from constants alone is folded and does not 
 };
 
 /// The types, and what to do instead, where there is something.
-const UNSUPPORTED: [(&str, &str); 31] = [
+const UNSUPPORTED: [(&str, &str); 29] = [
     ("acos", ""),
-    ("acosh", ""),
     ("asin", ""),
-    ("asinh", ""),
     ("atanh", ""),
     ("band_part", "multiply by a constant mask"),
     ("cond", "make two functions, or compute both and select"),
