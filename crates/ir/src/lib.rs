@@ -8,6 +8,7 @@
 
 pub mod arena;
 mod constant;
+pub mod cost;
 mod diagnostic;
 mod error;
 pub mod features;

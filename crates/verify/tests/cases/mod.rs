@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use milwright_interp::{Observer, Options, Precision};
+use milwright_ir::sizes::Shapes;
 use milwright_ir::{DataType, Model};
-use milwright_verify::features::Input;
+use milwright_verify::features::{Input, inputs_of};
 use milwright_verify::{Array, NamedArrays, Stage, Subject, npz};
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -86,6 +87,31 @@ impl Case {
             steps,
             folder: Arc::new(folder),
         }
+    }
+
+    /// The shapes of the inputs of the first step, as the program takes them;
+    /// those that every step has.
+    pub(crate) fn input_shapes(&self) -> Shapes {
+        let program = self.model.program();
+        let inputs = inputs_of(program, program.function(None).unwrap(), None);
+        let shapes = |arrays: &NamedArrays| -> Shapes {
+            let taken = as_taken(arrays, &inputs);
+            let known = taken
+                .iter()
+                .filter(|(name, _)| inputs.iter().any(|i| i.name == *name));
+            known
+                .map(|(name, a)| {
+                    let shape = a.shape().iter().map(|&d| d as u64).collect();
+                    (name.to_owned(), shape)
+                })
+                .collect()
+        };
+        let mut first = shapes(&self.steps[0].0);
+        for (arrays, _) in &self.steps[1..] {
+            let other = shapes(arrays);
+            first.retain(|name, shape| other.get(name) == Some(shape));
+        }
+        first
     }
 
     /// Runs all steps on one state, in the mode of the case's precision; `Err`

@@ -10,7 +10,7 @@ use milwright_verify::{Executable, Runner, npz};
 #[path = "../../../../fixtures/find.rs"]
 mod find;
 
-pub(crate) use find::{fixtures, repository};
+pub(crate) use find::{fixtures, packages, repository};
 
 /// A model with one of its functions and the steps to run.
 pub(crate) struct Case {
