@@ -6,7 +6,6 @@
     reason = "tests fail by panicking and print what they checked"
 )]
 
-#[allow(dead_code, reason = "half of it is for running the cases")]
 mod cases;
 mod common;
 

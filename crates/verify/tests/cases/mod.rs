@@ -1,4 +1,5 @@
 //! A recorded case: a model, its inputs step by step, and what must come out.
+#![allow(dead_code, reason = "no test file uses all of it")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
