@@ -6,8 +6,11 @@
 //! `rules` with `pub(super) static RULE: Rule`, two programs for the tests, and
 //! one word in the list in `rules/mod.rs`.
 
+pub mod device;
 mod docs;
 mod finding;
+mod patterns;
+pub mod placement;
 mod query;
 mod range;
 mod rules;
