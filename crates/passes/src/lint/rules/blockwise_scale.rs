@@ -39,7 +39,10 @@ const BLOCKWISE: [&str; 2] = [
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let found = compressed(scope, &BLOCKWISE).filter_map(|(id, made, outputs)| {
         let scale = scope.param(made, "scale")?.known_shape()?;
-        let blocks = scale.iter().enumerate().find(|&(axis, &n)| axis != outputs && n > 1);
+        let blocks = scale
+            .iter()
+            .enumerate()
+            .find(|&(axis, &n)| axis != outputs && n > 1);
         let (_, &blocks) = blocks?;
         let message = format!(
             "the weight has {blocks} blocks with scales of their own along its input channels, \

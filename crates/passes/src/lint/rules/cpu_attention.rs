@@ -21,9 +21,7 @@ where above that it begins is not known. The CPU runs parts of a model whatever 
 for.
 
 Decompose the attention into products and softmax.",
-    sources: &[
-        "kasper0406/stablehlo-coreml#89",
-    ],
+    sources: &["kasper0406/stablehlo-coreml#89"],
     disputed: None,
     check,
 };
@@ -31,17 +29,21 @@ Decompose the attention into products and softmax.",
 const LIMIT: u64 = 256;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let found = scope.of_type(&["scaled_dot_product_attention"]).filter_map(|id| {
-        let query = scope.param(id, "query").filter(|t| t.dtype == DataType::Float16)?;
-        let made = scope.source(id, "query").is_some();
-        let at = |back: usize| query.shape.get(query.shape.len().checked_sub(back)?);
-        // A length that is not known may be two.
-        let several = at(2)?.known() != Some(1);
-        let head = at(1)?.known().filter(|&n| n > LIMIT && several && made)?;
-        let message = format!("heads of {head}, and heads above {LIMIT} crash on the CPU");
-        let found = Found::at(scope.at(id), message).number(head).limit(LIMIT);
-        Some(found.help("decompose the attention into products and softmax"))
-    });
+    let found = scope
+        .of_type(&["scaled_dot_product_attention"])
+        .filter_map(|id| {
+            let query = scope
+                .param(id, "query")
+                .filter(|t| t.dtype == DataType::Float16)?;
+            let made = scope.source(id, "query").is_some();
+            let at = |back: usize| query.shape.get(query.shape.len().checked_sub(back)?);
+            // A length that is not known may be two.
+            let several = at(2)?.known() != Some(1);
+            let head = at(1)?.known().filter(|&n| n > LIMIT && several && made)?;
+            let message = format!("heads of {head}, and heads above {LIMIT} crash on the CPU");
+            let found = Found::at(scope.at(id), message).number(head).limit(LIMIT);
+            Some(found.help("decompose the attention into products and softmax"))
+        });
     found.collect()
 }
 

@@ -19,9 +19,7 @@ One report has the exact numbers. The same shape with others (a 1-D convolution 
 dilation and groups above 1) is found as possible only.
 
 Split the groups into convolutions of their own.",
-    sources: &[
-        "pytorch/executorch#11688",
-    ],
+    sources: &["pytorch/executorch#11688"],
     disputed: None,
     check,
 };
@@ -85,6 +83,9 @@ pub(super) mod cases {
     #[test]
     fn other_numbers_are_possible_only() {
         let found = program(4, 2).findings(&super::RULE);
-        assert_eq!(found[0].diagnostic.severity, milwright_ir::Severity::Warning);
+        assert_eq!(
+            found[0].diagnostic.severity,
+            milwright_ir::Severity::Warning
+        );
     }
 }

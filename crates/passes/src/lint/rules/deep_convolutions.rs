@@ -21,9 +21,7 @@ convolutions overflowed its stack. Counted is the longest path of the graph by c
 it.
 
 Split the model in the middle.",
-    sources: &[
-        "751K/Apple-Neural-Engine-Microarchitecture-Study-M6 notes/defects.md",
-    ],
+    sources: &["751K/Apple-Neural-Engine-Microarchitecture-Study-M6 notes/defects.md"],
     disputed: None,
     check,
 };
@@ -50,7 +48,10 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         return Vec::new();
     };
     let message = format!("{count} convolutions follow each other; the compiler took {LIMIT}");
-    let found = Found::at(scope.at(last), message).number(count).limit(LIMIT).fix(Fix::Split);
+    let found = Found::at(scope.at(last), message)
+        .number(count)
+        .limit(LIMIT)
+        .fix(Fix::Split);
     (count > LIMIT).then_some(found).into_iter().collect()
 }
 

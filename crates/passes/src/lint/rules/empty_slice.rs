@@ -40,7 +40,10 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for (corner, shapes) in corners(signature) {
-        let given: Vec<String> = shapes.iter().map(|(name, s)| format!("`{name}` {s:?}")).collect();
+        let given: Vec<String> = shapes
+            .iter()
+            .map(|(name, s)| format!("`{name}` {s:?}"))
+            .collect();
         let given = given.join(", ");
         let of = Sizes::of(scope.program, scope.function, scope.blobs, &shapes);
         let sizes = match of {
@@ -114,10 +117,16 @@ pub(super) mod cases {
         let mut s = Sketch::new();
         let x = s.enumerated("x", Float16, &[&[1, 8], &[1, 3]]);
         let (begin, size) = (s.ints(&[0, 3]), s.ints(&[-1, -1]));
-        let y = s.op("slice_by_size", &[("x", x), ("begin", begin), ("size", size)]);
+        let y = s.op(
+            "slice_by_size",
+            &[("x", x), ("begin", begin), ("size", size)],
+        );
         s.output(y);
         let found = s.findings(&super::RULE);
-        let messages: Vec<&str> = found.iter().map(|f| f.diagnostic.message.as_str()).collect();
+        let messages: Vec<&str> = found
+            .iter()
+            .map(|f| f.diagnostic.message.as_str())
+            .collect();
         assert_eq!(found.len(), 1, "{messages:?}");
         assert!(messages[0].contains("enumerated shapes 1"), "{messages:?}");
     }

@@ -1,7 +1,7 @@
 //! Memory for the largest of several shapes.
 
-use milwright_ir::features::Flexibility;
 use milwright_ir::Severity;
+use milwright_ir::features::Flexibility;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule};
 use crate::lint::patterns::flexible;
@@ -20,9 +20,7 @@ Core ML sizes its memory by the largest enumerated shape. A model that mostly ge
 takes as much as one that gets large ones.
 
 When memory is short, write one model or function for each size.",
-    sources: &[
-        "apple/coremltools#1249",
-    ],
+    sources: &["apple/coremltools#1249"],
     disputed: None,
     check,
 };

@@ -1,7 +1,7 @@
 //! Very many enumerated shapes.
 
-use milwright_ir::features::Flexibility;
 use milwright_ir::Severity;
+use milwright_ir::features::Flexibility;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule};
 use crate::lint::patterns::flexible;
@@ -19,9 +19,7 @@ pub(super) static RULE: Rule = Rule {
 Core ML prepares each enumerated shape by itself; Apple documents that at most 128 are taken.
 
 Keep the sizes that matter and pad to the next one, or write one function for each size.",
-    sources: &[
-        "apple/coremltools docs-guides/source/flexible-inputs.md",
-    ],
+    sources: &["apple/coremltools docs-guides/source/flexible-inputs.md"],
     disputed: None,
     check,
 };
@@ -39,7 +37,10 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
             scope.value(v).name
         );
         let found = Found::at(scope.at_value(v), message);
-        let found = found.number(count).limit(LIMIT).help("keep fewer shapes and pad to the next");
+        let found = found
+            .number(count)
+            .limit(LIMIT)
+            .help("keep fewer shapes and pad to the next");
         (count > LIMIT).then_some(found)
     });
     many.collect()

@@ -1,7 +1,7 @@
 //! Windows over axes of variable size.
 
-use milwright_ir::ops::Given;
 use milwright_ir::Severity;
+use milwright_ir::ops::Given;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
 use crate::lint::scope::Scope;
@@ -20,9 +20,7 @@ convolution of stride above 2, `same` padding with a stride above 1, and pools t
 That the messages exist is known; when they come is not.
 
 Fix the sizes.",
-    sources: &[
-        "pkhairkh/MILLer ane-constraints-docs/03-placement-and-compiler",
-    ],
+    sources: &["pkhairkh/MILLer ane-constraints-docs/03-placement-and-compiler"],
     disputed: None,
     check,
 };
@@ -30,11 +28,24 @@ Fix the sizes.",
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let windows = scope.of_type(&["conv", "conv_transpose", "avg_pool", "max_pool", "l2_pool"]);
     let found = windows.filter_map(|id| {
-        let open = scope.param(id, "x")?.shape.iter().any(|d| d.known().is_none());
-        let stride = scope.ints(id, "strides").unwrap_or_default().into_iter().max().unwrap_or(1);
+        let open = scope
+            .param(id, "x")?
+            .shape
+            .iter()
+            .any(|d| d.known().is_none());
+        let stride = scope
+            .ints(id, "strides")
+            .unwrap_or_default()
+            .into_iter()
+            .max()
+            .unwrap_or(1);
         let view = scope.view(id);
         let same = |p: &String| p.starts_with("same");
-        let same = view.string("pad_type").ok().and_then(Given::known).is_some_and(|p| same(&p));
+        let same = view
+            .string("pad_type")
+            .ok()
+            .and_then(Given::known)
+            .is_some_and(|p| same(&p));
         let up = view.bool("ceil_mode").ok().and_then(Given::known) == Some(true);
         let what = if scope.is_type(id, &["conv"]) && stride > 2 {
             format!("a stride of {stride}")
@@ -59,7 +70,11 @@ pub(super) mod cases {
 
     fn program(high: u64) -> Sketch {
         let mut s = Sketch::new();
-        let x = s.ranged("x", Float16, &[(1, Some(1)), (4, Some(4)), (64, Some(high))]);
+        let x = s.ranged(
+            "x",
+            Float16,
+            &[(1, Some(1)), (4, Some(4)), (64, Some(high))],
+        );
         let weight = s.weight(Float16, &[4, 4, 3]);
         let y = s.conv(x, weight, &[4]);
         s.output(y);

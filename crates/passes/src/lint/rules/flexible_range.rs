@@ -1,7 +1,7 @@
 //! Inputs whose shape is a range.
 
-use milwright_ir::features::Flexibility;
 use milwright_ir::Severity;
+use milwright_ir::features::Flexibility;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
 use crate::lint::patterns::flexible;

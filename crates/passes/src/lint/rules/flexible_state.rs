@@ -20,9 +20,7 @@ A state keeps its tensor from one prediction to the next, and its shape has to b
 with a flexible size in a state were seen to fail when they load.
 
 Give the state the largest length, and say by an input how much of it is in use.",
-    sources: &[
-        "apple/coremltools#2537",
-    ],
+    sources: &["apple/coremltools#2537"],
     disputed: None,
     check,
 };

@@ -21,12 +21,8 @@ fault after 9.3 seconds when it was loaded for CPU and Neural Engine on a Mac; o
 CPU and GPU it loaded. Parameters count once, however many operations read them.
 
 Split the model, compress the weights to 4 bits, or load it for CPU and GPU.",
-    sources: &[
-        "field report: segmentation fault of a 4-billion-parameter model on a Mac",
-    ],
-    disputed: Some(
-        "One report; what exactly overflows is not known.",
-    ),
+    sources: &["field report: segmentation fault of a 4-billion-parameter model on a Mac"],
+    disputed: Some("One report; what exactly overflows is not known."),
     check,
 };
 
@@ -43,7 +39,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
             count = count.saturating_add(ty.elements().unwrap_or(0));
         }
     });
-    let message = format!("{count} parameters in fp16; a model above {LIMIT} crashed when it was loaded");
+    let message =
+        format!("{count} parameters in fp16; a model above {LIMIT} crashed when it was loaded");
     let found = Found::model(message)
         .number(count)
         .limit(LIMIT)

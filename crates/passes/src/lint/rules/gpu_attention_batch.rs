@@ -19,9 +19,7 @@ Smaller batches and the same computation as products and softmax were right.
 
 Decompose the attention, or run it in batches below 10. Compare the outputs for CPU and GPU with \
 those for the CPU.",
-    sources: &[
-        "apple/coremltools#2650",
-    ],
+    sources: &["apple/coremltools#2650"],
     disputed: None,
     check,
 };
@@ -29,14 +27,18 @@ those for the CPU.",
 const LIMIT: u64 = 9;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let found = scope.of_type(&["scaled_dot_product_attention"]).filter_map(|id| {
-        let query = scope.operand(id, "query")?;
-        let batch = (*scope.largest(query)?.first()?)?;
-        let message = format!("attention over a batch of {batch}; above {LIMIT} the GPU was seen to be wrong");
-        let found = Found::at(scope.at(id), message).number(batch).limit(LIMIT);
-        let help = "decompose the attention, or use smaller batches";
-        (batch > LIMIT).then(|| found.help(help))
-    });
+    let found = scope
+        .of_type(&["scaled_dot_product_attention"])
+        .filter_map(|id| {
+            let query = scope.operand(id, "query")?;
+            let batch = (*scope.largest(query)?.first()?)?;
+            let message = format!(
+                "attention over a batch of {batch}; above {LIMIT} the GPU was seen to be wrong"
+            );
+            let found = Found::at(scope.at(id), message).number(batch).limit(LIMIT);
+            let help = "decompose the attention, or use smaller batches";
+            (batch > LIMIT).then(|| found.help(help))
+        });
     found.collect()
 }
 

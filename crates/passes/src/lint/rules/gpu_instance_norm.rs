@@ -20,9 +20,7 @@ models have it, aborts in the GPU's compiler. It is written as `instance_norm`, 
 variance and a quotient over these axes.
 
 Merge two spatial axes before and split them after: the result is the same.",
-    sources: &[
-        "apple/coremltools#2667",
-    ],
+    sources: &["apple/coremltools#2667"],
     disputed: None,
     check,
 };
@@ -35,7 +33,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     });
     let found = norms.map(|id| {
         let message = "an instance normalisation over three spatial axes";
-        Found::at(scope.at(id), message).help("merge two spatial axes before it and split them after")
+        Found::at(scope.at(id), message)
+            .help("merge two spatial axes before it and split them after")
     });
     found.collect()
 }
@@ -68,7 +67,10 @@ pub(super) mod cases {
         let mut s = Sketch::new();
         let x = s.input("x", Float16, &[1, 4, 8, 8, 8]);
         let (axes, keep) = (s.ints(axes), s.bool(true));
-        let mean = s.op("reduce_mean", &[("x", x), ("axes", axes), ("keep_dims", keep)]);
+        let mean = s.op(
+            "reduce_mean",
+            &[("x", x), ("axes", axes), ("keep_dims", keep)],
+        );
         let x = s.op("sub", &[("x", x), ("y", mean)]);
         let square = s.op("square", &[("x", x)]);
         let args = [("x", square), ("axes", axes), ("keep_dims", keep)];

@@ -62,7 +62,12 @@ pub(super) mod cases {
             true => {
                 let h = s.weight(Float16, &[1, 8]);
                 let (input, hidden) = (s.weight(Float16, &[8, 8]), s.weight(Float16, &[8, 8]));
-                let args = [("x", x), ("initial_h", h), ("weight_ih", input), ("weight_hh", hidden)];
+                let args = [
+                    ("x", x),
+                    ("initial_h", h),
+                    ("weight_ih", input),
+                    ("weight_hh", hidden),
+                ];
                 s.op("rnn", &args)
             }
         };

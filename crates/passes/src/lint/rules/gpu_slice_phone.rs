@@ -19,9 +19,7 @@ One report has every `slice_by_index` of a model on the CPU of an iPhone that wa
 and GPU; each costs a copy there and back. Found only when the target is a telephone.
 
 Use `split`, or slice where the model begins or ends.",
-    sources: &[
-        "apple/coremltools#2550",
-    ],
+    sources: &["apple/coremltools#2550"],
     disputed: None,
     check,
 };
@@ -47,7 +45,10 @@ pub(super) mod cases {
         let mut s = Sketch::for_target(target);
         let x = s.input("x", Float16, &[1, 64]);
         let (begin, end) = (s.ints(&[0, 0]), s.ints(&[1, 32]));
-        let x = s.op("slice_by_index", &[("x", x), ("begin", begin), ("end", end)]);
+        let x = s.op(
+            "slice_by_index",
+            &[("x", x), ("begin", begin), ("end", end)],
+        );
         s.output(x);
         s
     }

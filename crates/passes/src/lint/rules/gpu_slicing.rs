@@ -22,9 +22,7 @@ every place.
 
 If the model fails on the GPU with that message: slice by concatenating slices of stride 1, \
 gather from small tables by a product with a one-hot matrix, keep to four axes.",
-    sources: &[
-        "field report: leaking surfaces of the Neural Engine, approach 3",
-    ],
+    sources: &["field report: leaking surfaces of the Neural Engine, approach 3"],
     disputed: Some(
         "Measured once on whole models; these operations run on the GPU in most others.",
     ),
@@ -38,7 +36,11 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let strided = |id: OpId| {
         scope.is_type(id, &["slice_by_index"])
-            && scope.ints(id, "stride").unwrap_or_default().iter().any(|s| s.abs() > 1)
+            && scope
+                .ints(id, "stride")
+                .unwrap_or_default()
+                .iter()
+                .any(|s| s.abs() > 1)
     };
     let deep = |id: OpId| {
         let types = ["slice_by_index", "slice_by_size", "select"];
@@ -47,7 +49,9 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let mut counts = [0usize; 3];
     let mut places = Vec::new();
     for id in scope.active() {
-        let kind = [gathers(id), strided(id), deep(id)].iter().position(|&is| is);
+        let kind = [gathers(id), strided(id), deep(id)]
+            .iter()
+            .position(|&is| is);
         if let Some(kind) = kind {
             counts[kind] += 1;
             places.push(scope.at(id));

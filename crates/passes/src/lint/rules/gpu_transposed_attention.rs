@@ -21,15 +21,15 @@ failed` when loaded for CPU and GPU; one report.
 
 If it fails: swap the operands, `matmul(softmax(..), transpose(v))`, or use \
 `scaled_dot_product_attention`.",
-    sources: &[
-        "ultralytics/ultralytics#25860",
-    ],
+    sources: &["ultralytics/ultralytics#25860"],
     disputed: None,
     check,
 };
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let turned = scope.of_type(&["matmul"]).filter(|&id| is_turned(scope, id));
+    let turned = scope
+        .of_type(&["matmul"])
+        .filter(|&id| is_turned(scope, id));
     let found = Found::each(scope.at_all(turned), |n| {
         format!("{n} products with transposed attention weights (`MLIR pass manager failed`)")
     });
@@ -38,7 +38,12 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
 }
 
 fn is_turned(scope: &Scope<'_>, id: OpId) -> bool {
-    let flag = scope.view(id).bool("transpose_y").ok().and_then(Given::known) == Some(true);
+    let flag = scope
+        .view(id)
+        .bool("transpose_y")
+        .ok()
+        .and_then(Given::known)
+        == Some(true);
     let Some(source) = scope.source(id, "y") else {
         return false;
     };
@@ -53,7 +58,9 @@ fn is_turned(scope: &Scope<'_>, id: OpId) -> bool {
         true => scope.source(op, "x"),
         false => Some(op),
     };
-    weights.and_then(through).is_some_and(|op| scope.is_type(op, &["softmax"]))
+    weights
+        .and_then(through)
+        .is_some_and(|op| scope.is_type(op, &["softmax"]))
 }
 
 #[cfg(test)]
@@ -69,7 +76,10 @@ pub(super) mod cases {
         let axis = s.int(-1);
         let weights = s.op("softmax", &[("x", scores), ("axis", axis)]);
         let turned = s.bool(turned);
-        let y = s.op("matmul", &[("x", v), ("y", weights), ("transpose_y", turned)]);
+        let y = s.op(
+            "matmul",
+            &[("x", v), ("y", weights), ("transpose_y", turned)],
+        );
         s.output(y);
         s
     }

@@ -19,15 +19,16 @@ On the GPU of an M4, a product with a 4-bit weight of shape [outputs, inputs] an
 was 2.1 times as fast as with one of shape [inputs, outputs].
 
 Store the weight transposed and set `transpose_y`.",
-    sources: &[
-        "kasper0406/stablehlo-coreml#92",
-    ],
+    sources: &["kasper0406/stablehlo-coreml#92"],
     disputed: None,
     check,
 };
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let kinds = ["constexpr_blockwise_shift_scale", "constexpr_affine_dequantize"];
+    let kinds = [
+        "constexpr_blockwise_shift_scale",
+        "constexpr_affine_dequantize",
+    ];
     let slow = compressed(scope, &kinds).filter_map(|(id, made, outputs)| {
         let rank = scope.param(id, "y")?.rank()?;
         let data = scope.param(made, "data")?.dtype;
@@ -55,7 +56,10 @@ pub(super) mod cases {
         let args = [("data", data), ("scale", scale)];
         let weight = s.op("constexpr_blockwise_shift_scale", &args);
         let turned = s.bool(turned);
-        let y = s.op("matmul", &[("x", x), ("y", weight), ("transpose_y", turned)]);
+        let y = s.op(
+            "matmul",
+            &[("x", x), ("y", weight), ("transpose_y", turned)],
+        );
         s.output(y);
         s
     }

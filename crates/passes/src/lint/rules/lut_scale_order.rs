@@ -53,7 +53,10 @@ pub(super) mod cases {
     fn lut(s: &mut Sketch, bits: DataType, shape: &[u64], table: &[u64]) -> ValueId {
         let indices = s.weight(bits, shape);
         let lut = s.weight(Float16, table);
-        s.op("constexpr_lut_to_dense", &[("indices", indices), ("lut", lut)])
+        s.op(
+            "constexpr_lut_to_dense",
+            &[("indices", indices), ("lut", lut)],
+        )
     }
 
     fn program(before: bool) -> Sketch {

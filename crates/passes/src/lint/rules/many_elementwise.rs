@@ -18,9 +18,7 @@ On an M6, 512 element-wise layers took 179 seconds to compile for the Neural Eng
 time grew with more than the third power of their number. Other devices were not measured.
 
 Split the function, or compute more in each operation.",
-    sources: &[
-        "751K/Apple-Neural-Engine-Microarchitecture-Study-M6 notes/compile_cost.md",
-    ],
+    sources: &["751K/Apple-Neural-Engine-Microarchitecture-Study-M6 notes/compile_cost.md"],
     disputed: None,
     check,
 };
@@ -28,7 +26,10 @@ Split the function, or compute more in each operation.",
 const LIMIT: usize = 500;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let count = scope.active().filter(|&id| is_elementwise(scope, id)).count();
+    let count = scope
+        .active()
+        .filter(|&id| is_elementwise(scope, id))
+        .count();
     let message = format!("{count} element-wise operations; about {LIMIT} took minutes to compile");
     let found = Found::at(scope.here(), message).number(count).limit(LIMIT);
     (count > LIMIT).then_some(found).into_iter().collect()

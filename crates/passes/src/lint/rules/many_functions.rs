@@ -18,9 +18,7 @@ Users of the private interface found that a process holds about 100 to 119 compi
 the Neural Engine. Whether functions of one model count is not known.
 
 Load what is used at the same time, and no more.",
-    sources: &[
-        "Orion and maderix notes on the private interface",
-    ],
+    sources: &["Orion and maderix notes on the private interface"],
     disputed: None,
     check,
 };
@@ -29,7 +27,8 @@ const LIMIT: usize = 100;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let count = scope.functions;
-    let message = format!("the model has {count} functions; a process is said to hold {LIMIT} programs");
+    let message =
+        format!("the model has {count} functions; a process is said to hold {LIMIT} programs");
     let found = Found::model(message).number(count).limit(LIMIT);
     (count > LIMIT).then_some(found).into_iter().collect()
 }

@@ -34,7 +34,8 @@ const LIMIT: usize = 1000;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let count = scope.of_type(&["matmul", "einsum"]).count();
-    let message = format!("{count} matrix products in one function; above {LIMIT} compiling takes minutes");
+    let message =
+        format!("{count} matrix products in one function; above {LIMIT} compiling takes minutes");
     let found = Found::at(scope.here(), message).number(count).limit(LIMIT);
     (count > LIMIT).then_some(found).into_iter().collect()
 }

@@ -19,15 +19,15 @@ sentence encoders. A model of that kind was seen to end the process (SIGSEGV) on
 same with a fixed length runs.
 
 Convert with fixed lengths and give the mask as an input.",
-    sources: &[
-        "apple/coremltools#2825",
-    ],
+    sources: &["apple/coremltools#2825"],
     disputed: None,
     check,
 };
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let means = scope.of_type(&["real_div"]).filter(|&id| is_masked_mean(scope, id) == Some(true));
+    let means = scope
+        .of_type(&["real_div"])
+        .filter(|&id| is_masked_mean(scope, id) == Some(true));
     let found = means.map(|id| {
         let message = "a masked mean over an axis of variable size";
         Found::at(scope.at(id), message).help("convert with fixed lengths")
@@ -67,7 +67,11 @@ pub(super) mod cases {
     fn program(high: u64) -> Sketch {
         let mut s = Sketch::new();
         let x = s.ranged("x", Float16, &[(1, Some(1)), (8, Some(high)), (4, Some(4))]);
-        let mask = s.ranged("mask", Float16, &[(1, Some(1)), (8, Some(high)), (1, Some(1))]);
+        let mask = s.ranged(
+            "mask",
+            Float16,
+            &[(1, Some(1)), (8, Some(high)), (1, Some(1))],
+        );
         let axes = s.ints(&[1]);
         let product = s.op("mul", &[("x", x), ("y", mask)]);
         let sum = s.op("reduce_sum", &[("x", product), ("axes", axes)]);

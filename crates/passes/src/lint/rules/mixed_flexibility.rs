@@ -1,7 +1,7 @@
 //! Both kinds of flexible shapes in one model.
 
-use milwright_ir::features::Flexibility;
 use milwright_ir::Severity;
+use milwright_ir::features::Flexibility;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule};
 use crate::lint::patterns::flexible;
@@ -20,9 +20,7 @@ A model may use enumerated shapes or ranges, not both: coremltools refuses to co
 model, and Core ML to load it.
 
 Give every flexible input the same kind.",
-    sources: &[
-        "apple/coremltools#2548",
-    ],
+    sources: &["apple/coremltools#2548"],
     disputed: None,
     check,
 };

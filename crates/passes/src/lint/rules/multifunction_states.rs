@@ -20,9 +20,7 @@ was refused by the Neural Engine's compiler. With one function, or one row at a 
 not.
 
 Split the model into one for each function.",
-    sources: &[
-        "john-rocky/CoreML-LLM docs/STAGE8_DESIGN.md",
-    ],
+    sources: &["john-rocky/CoreML-LLM docs/STAGE8_DESIGN.md"],
     disputed: None,
     check,
 };

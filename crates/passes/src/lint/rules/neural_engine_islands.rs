@@ -26,12 +26,8 @@ gave the choice of the device for 440 of 482 models. Of up to three it is a note
 The notes name the largest islands and the rules that made them. Removing a single operation \
 between two large parts is what pays most. Operations may run for which no rule is known, and \
 the other way round: look at what the device does (`lint --compute-plan`).",
-    sources: &[
-        "751K/Apple-Neural-Engine-Microarchitecture-Study-M6 notes/coreml_dispatch.md",
-    ],
-    disputed: Some(
-        "That more than three are many is a choice of this program.",
-    ),
+    sources: &["751K/Apple-Neural-Engine-Microarchitecture-Study-M6 notes/coreml_dispatch.md"],
+    disputed: Some("That more than three are many is a choice of this program."),
     check,
 };
 
@@ -67,7 +63,11 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     islands.sort_by_key(|s| Reverse(s.ops.len()));
     for island in islands.iter().take(SHOWN) {
         let first = scope.program.describe_op(island.ops[0]);
-        let rules: BTreeSet<&str> = island.ops.iter().flat_map(|op| left[op].iter().copied()).collect();
+        let rules: BTreeSet<&str> = island
+            .ops
+            .iter()
+            .flat_map(|op| left[op].iter().copied())
+            .collect();
         let rules: Vec<&str> = rules.into_iter().collect();
         let what = types(scope, &island.ops);
         found = found.note(format!("from `{first}`: {what} ({})", rules.join(", ")));
@@ -127,7 +127,11 @@ pub(super) mod cases {
         assert_eq!(found.len(), 1);
         let f = &found[0];
         assert_eq!((f.places.len(), f.diagnostic.context.len()), (4, 4));
-        assert!(f.diagnostic.context[0].contains("tanh (fp32-compute"), "{:?}", f.diagnostic.context);
+        assert!(
+            f.diagnostic.context[0].contains("tanh (fp32-compute"),
+            "{:?}",
+            f.diagnostic.context
+        );
         let few = program(3, 1).findings(&super::RULE);
         assert_eq!(few[0].diagnostic.severity, milwright_ir::Severity::Note);
     }

@@ -19,9 +19,7 @@ On an iPhone 17 Pro the Neural Engine refused depthwise convolutions whose weigh
 palettes. They are small; compressing them saves next to nothing.
 
 Leave depthwise convolutions in fp16.",
-    sources: &[
-        "john-rocky/CoreML-LLM docs/LFM2_CONVERSION_FINDINGS.md",
-    ],
+    sources: &["john-rocky/CoreML-LLM docs/LFM2_CONVERSION_FINDINGS.md"],
     disputed: None,
     check,
 };
@@ -50,7 +48,10 @@ pub(super) mod cases {
         let x = s.input("x", Float16, &[1, 8, 16, 16]);
         let indices = s.weight(UInt4, &[8, 8 / groups as u64, 3, 3]);
         let lut = s.weight(Float16, &[1, 1, 1, 1, 16, 1]);
-        let weight = s.op("constexpr_lut_to_dense", &[("indices", indices), ("lut", lut)]);
+        let weight = s.op(
+            "constexpr_lut_to_dense",
+            &[("indices", indices), ("lut", lut)],
+        );
         let (pad, pad_type) = (s.ints(&[0; 4]), s.string("valid"));
         let (strides, dilations, groups) = (s.ints(&[1, 1]), s.ints(&[1, 1]), s.int(groups));
         let args = [

@@ -19,9 +19,7 @@ Palettes have indices of 1, 2, 3, 4, 6 or 8 bits, and one entry for each index. 
 written with coremltools, and nothing is known to read them.
 
 Compress with one of these numbers of bits.",
-    sources: &[
-        "apple/coremltools converters/mil/mil/ops/defs",
-    ],
+    sources: &["apple/coremltools converters/mil/mil/ops/defs"],
     disputed: None,
     check,
 };
@@ -34,7 +32,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
             return None;
         }
         let (entries, _) = palette(scope, id)?;
-        let message = format!("a palette of {entries} entries; indices have 1, 2, 3, 4, 6 or 8 bits");
+        let message =
+            format!("a palette of {entries} entries; indices have 1, 2, 3, 4, 6 or 8 bits");
         let found = Found::at(scope.at(id), message).number(entries);
         (!SIZES.contains(&entries)).then_some(found)
     });

@@ -19,9 +19,7 @@ One report: a model with weights in palettes of 16 entries and with states ended
 after 100 to 200 predictions; with 6 or 8 bits, or without states, it did not.
 
 Use palettes of 6 or 8 bits, or pass the states as inputs and outputs.",
-    sources: &[
-        "apple/coremltools#2716",
-    ],
+    sources: &["apple/coremltools#2716"],
     disputed: None,
     check,
 };
@@ -40,7 +38,10 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         format!("{n} weights have palettes of {ENTRIES} entries, in a model with states")
     });
     let help = "use palettes of 6 or 8 bits, or pass the states as inputs and outputs";
-    found.map(|f| f.number(ENTRIES).help(help)).into_iter().collect()
+    found
+        .map(|f| f.number(ENTRIES).help(help))
+        .into_iter()
+        .collect()
 }
 
 #[cfg(test)]
@@ -53,7 +54,10 @@ pub(super) mod cases {
     fn lut(s: &mut Sketch, bits: DataType, shape: &[u64], table: &[u64]) -> ValueId {
         let indices = s.weight(bits, shape);
         let lut = s.weight(Float16, table);
-        s.op("constexpr_lut_to_dense", &[("indices", indices), ("lut", lut)])
+        s.op(
+            "constexpr_lut_to_dense",
+            &[("indices", indices), ("lut", lut)],
+        )
     }
 
     fn program(bits: DataType, entries: u64) -> Sketch {

@@ -35,7 +35,9 @@ Compress the weights only, or measure on every device that matters.",
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let places = scope.at_all(scope.of_type(&["quantize", "dequantize"]));
-    let found = Found::each(places, |n| format!("{n} operations quantise activations or undo it"));
+    let found = Found::each(places, |n| {
+        format!("{n} operations quantise activations or undo it")
+    });
     let help = "compress the weights only, or measure on every device that matters";
     found.map(|f| f.help(help)).into_iter().collect()
 }

@@ -29,9 +29,7 @@ CPU.",
         "apple/coremltools docs-guides/source/opt-overview.md",
         "apple/coremltools#2114",
     ],
-    disputed: Some(
-        "The sources contradict each other; this says no more than that.",
-    ),
+    disputed: Some("The sources contradict each other; this says no more than that."),
     check,
 };
 

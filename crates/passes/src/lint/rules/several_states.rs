@@ -44,7 +44,11 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let found = Found::each(places, |n| {
         format!("{n} states and updates in place; {LIMIT} is what ran in every report")
     });
-    let severity = if count > 2 { Severity::Error } else { Severity::Warning };
+    let severity = if count > 2 {
+        Severity::Error
+    } else {
+        Severity::Warning
+    };
     let help = "merge the states, or pass them as inputs and outputs";
     let found = found.map(|f| f.number(count).limit(LIMIT).severity(severity).help(help));
     found.into_iter().collect()
@@ -81,7 +85,10 @@ pub(super) mod cases {
     #[test]
     fn two_are_a_warning() {
         let found = program(2).findings(&super::RULE);
-        assert_eq!(found[0].diagnostic.severity, milwright_ir::Severity::Warning);
+        assert_eq!(
+            found[0].diagnostic.severity,
+            milwright_ir::Severity::Warning
+        );
         let found = triggers().findings(&super::RULE);
         assert_eq!(found[0].diagnostic.severity, milwright_ir::Severity::Error);
     }

@@ -18,29 +18,30 @@ On an M5 Pro, attention with a query of length 1 or 2 left the Neural Engine; pa
 it stayed. It was measured with Apple's newer model format, not with ML Programs.
 
 Pad the query to 4 and drop the other rows.",
-    sources: &[
-        "cadamcat/llms-on-apple-neural-engine findings/ane-short-decode-query",
-    ],
-    disputed: Some(
-        "Not shown for ML Programs.",
-    ),
+    sources: &["cadamcat/llms-on-apple-neural-engine findings/ane-short-decode-query"],
+    disputed: Some("Not shown for ML Programs."),
     check,
 };
 
 const LIMIT: u64 = 2;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let short = scope.of_type(&["scaled_dot_product_attention"]).filter(|&id| {
-        let query = scope.param(id, "query");
-        let length = query.and_then(|q| q.shape.len().checked_sub(2).map(|at| q.shape[at]));
-        let length = length.and_then(|d| d.known());
-        length.is_some_and(|n| (1..=LIMIT).contains(&n))
-    });
+    let short = scope
+        .of_type(&["scaled_dot_product_attention"])
+        .filter(|&id| {
+            let query = scope.param(id, "query");
+            let length = query.and_then(|q| q.shape.len().checked_sub(2).map(|at| q.shape[at]));
+            let length = length.and_then(|d| d.known());
+            length.is_some_and(|n| (1..=LIMIT).contains(&n))
+        });
     let found = Found::each(scope.at_all(short), |n| {
         format!("{n} attentions have a query of length {LIMIT} or less")
     });
     let help = "pad the query to 4 and drop the other rows";
-    found.map(|f| f.limit(LIMIT).help(help)).into_iter().collect()
+    found
+        .map(|f| f.limit(LIMIT).help(help))
+        .into_iter()
+        .collect()
 }
 
 #[cfg(test)]

@@ -32,16 +32,18 @@ longer inputs.",
 const LIMIT: u64 = 50_000_000;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let mut bytes = scope.weight_files.iter().fold(0, |n: u64, (_, b)| n.saturating_add(*b));
+    let mut bytes = scope
+        .weight_files
+        .iter()
+        .fold(0, |n: u64, (_, b)| n.saturating_add(*b));
     for (_, ty) in scope.tensors() {
         let Some(size) = ty.elements().and_then(|n| ty.dtype.byte_len(n)) else {
             return Vec::new();
         };
         bytes = bytes.saturating_add(size);
     }
-    let message = format!(
-        "{bytes} bytes of weights and tensors; models below about {LIMIT} stay on the CPU"
-    );
+    let message =
+        format!("{bytes} bytes of weights and tensors; models below about {LIMIT} stay on the CPU");
     let found = Found::at(scope.here(), message).number(bytes).limit(LIMIT);
     (bytes < LIMIT).then_some(found).into_iter().collect()
 }

@@ -27,9 +27,7 @@ is much larger, or with sizes that are not known, are left out. It is an estimat
 estimate: no finding does not mean that a part pays.
 
 Make fewer and larger parts.",
-    sources: &[
-        "751K/Apple-Neural-Engine-Microarchitecture-Study-M6 notes/coreml_dispatch.md",
-    ],
+    sources: &["751K/Apple-Neural-Engine-Microarchitecture-Study-M6 notes/coreml_dispatch.md"],
     disputed: Some(
         "The estimates are of one device; the device's own decision trees are not public.",
     ),
@@ -69,7 +67,10 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         )
     });
     let help = "make fewer and larger parts";
-    found.map(|f| f.limit(EDGE).help(help)).into_iter().collect()
+    found
+        .map(|f| f.limit(EDGE).help(help))
+        .into_iter()
+        .collect()
 }
 
 /// A bound of what a part saves, in ms; `None` when it cannot be told.

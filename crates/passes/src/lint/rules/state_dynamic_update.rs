@@ -18,13 +18,8 @@ pub(super) static RULE: Rule = Rule {
 In Apple's newer model format, an update whose place comes from an input ends the compiler for \
 the Neural Engine when the model loads. In ML Programs the same was seen to work, so this is a \
 note: if loading fails, try constant places, one function for each, or a mask.",
-    sources: &[
-        "apple/coreai-torch#6",
-        "apple/coreai-models#5",
-    ],
-    disputed: Some(
-        "Not shown for ML Programs; there the pattern is common and runs.",
-    ),
+    sources: &["apple/coreai-torch#6", "apple/coreai-models#5"],
+    disputed: Some("Not shown for ML Programs; there the pattern is common and runs."),
     check,
 };
 

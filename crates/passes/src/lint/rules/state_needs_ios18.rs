@@ -1,7 +1,7 @@
 //! States before iOS 18.
 
-use milwright_ir::ops::Opset;
 use milwright_ir::Severity;
+use milwright_ir::ops::Opset;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule};
 use crate::lint::patterns::{oldest_system, states};
@@ -20,9 +20,7 @@ States came with iOS 18 (specification version 9). A model that declares one doe
 older system, nor with an older specification version.
 
 Ask for iOS 18, or give the state as an input and take it back as an output.",
-    sources: &[
-        "apple/coremltools docs-guides/source/stateful-models.md",
-    ],
+    sources: &["apple/coremltools docs-guides/source/stateful-models.md"],
     disputed: None,
     check,
 };
@@ -31,9 +29,15 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let Some(os) = oldest_system(scope).filter(|&os| os < Opset::IOS18) else {
         return Vec::new();
     };
-    let places = states(scope).into_iter().map(|v| scope.at_value(v)).collect();
+    let places = states(scope)
+        .into_iter()
+        .map(|v| scope.at_value(v))
+        .collect();
     let found = Found::each(places, |n| {
-        format!("{n} states, and {os} has none; states need {}", Opset::IOS18)
+        format!(
+            "{n} states, and {os} has none; states need {}",
+            Opset::IOS18
+        )
     });
     let help = "ask for iOS 18, or pass the states as inputs and outputs";
     found.map(|f| f.help(help)).into_iter().collect()

@@ -26,14 +26,15 @@ caches as inputs that are only read, and the new rows as outputs that the app ke
         "john-rocky/CoreML-LLM docs/EXPERIMENTS.md",
         "Anemll/Anemll",
     ],
-    disputed: Some(
-        "States run on the Neural Engine in Anemll's and other models.",
-    ),
+    disputed: Some("States run on the Neural Engine in Anemll's and other models."),
     check,
 };
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let places = states(scope).into_iter().map(|v| scope.at_value(v)).collect();
+    let places = states(scope)
+        .into_iter()
+        .map(|v| scope.at_value(v))
+        .collect();
     let found = Found::each(places, |n| {
         format!("{n} states; whether what updates them runs on the Neural Engine differs by model")
     });

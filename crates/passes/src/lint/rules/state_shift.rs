@@ -19,9 +19,7 @@ pub(super) static RULE: Rule = Rule {
 the Neural Engine refuses it with error -14.
 
 Write into a rotating buffer: keep the rows where they are and replace the oldest by a mask.",
-    sources: &[
-        "john-rocky/CoreML-LLM docs/DECODE_STATE_LAYOUTS.md",
-    ],
+    sources: &["john-rocky/CoreML-LLM docs/DECODE_STATE_LAYOUTS.md"],
     disputed: None,
     check,
 };
@@ -35,7 +33,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     });
     let found = shifted.map(|id| {
         let message = "a state is shifted by concatenation before it is written back";
-        Found::at(scope.at(id), message).help("replace the oldest row of a rotating buffer by a mask")
+        Found::at(scope.at(id), message)
+            .help("replace the oldest row of a rotating buffer by a mask")
     });
     found.collect()
 }
@@ -69,8 +68,8 @@ fn is_shifted(scope: &Scope<'_>, id: OpId, data: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod cases {
-    use milwright_ir::DataType::Float16;
     use milwright_ir::Arg;
+    use milwright_ir::DataType::Float16;
 
     use crate::lint::testing::Sketch;
 
@@ -84,7 +83,10 @@ pub(super) mod cases {
             true => x,
             false => s.op("relu", &[("x", x)]),
         };
-        let rest = s.op("slice_by_index", &[("x", rest), ("begin", begin), ("end", end)]);
+        let rest = s.op(
+            "slice_by_index",
+            &[("x", rest), ("begin", begin), ("end", end)],
+        );
         let (axis, interleave) = (s.int(0), s.bool(false));
         let values = vec![Arg::Value(rest), Arg::Value(new)];
         let one = |v| vec![Arg::Value(v)];

@@ -19,13 +19,8 @@ pub(super) static RULE: Rule = Rule {
 reason is not known; those who saw it suspect the size.
 
 Process long prompts in chunks of at most 32.",
-    sources: &[
-        "Anemll/Anemll#27",
-        "apple/coremltools#2553",
-    ],
-    disputed: Some(
-        "The cause is a guess of those who reported it.",
-    ),
+    sources: &["Anemll/Anemll#27", "apple/coremltools#2553"],
+    disputed: Some("The cause is a guess of those who reported it."),
     check,
 };
 
@@ -34,7 +29,8 @@ const LIMIT: u64 = 32;
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let long = state_updates(scope).filter_map(|id| {
         let length = update_length(scope, id).filter(|&n| n > LIMIT)?;
-        let message = format!("a state is updated by {length} rows at once, {LIMIT} were seen to work");
+        let message =
+            format!("a state is updated by {length} rows at once, {LIMIT} were seen to work");
         let found = Found::at(scope.at(id), message).number(length).limit(LIMIT);
         Some(found.help("update in chunks"))
     });

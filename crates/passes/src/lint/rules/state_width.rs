@@ -37,7 +37,9 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         let width = (*scope.largest(v)?.last()?)?;
         let name = &scope.value(v).name;
         let message = format!("state `{name}` is {width} wide, not a multiple of {STEP}");
-        let found = Found::at(scope.at_value(v), message).number(width).limit(STEP);
+        let found = Found::at(scope.at_value(v), message)
+            .number(width)
+            .limit(STEP);
         let found = found.help("pad the last axis of the state");
         (width % STEP != 0).then_some(found)
     });

@@ -1,7 +1,7 @@
 //! Ranges without an upper bound.
 
-use milwright_ir::features::Flexibility;
 use milwright_ir::Severity;
+use milwright_ir::features::Flexibility;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule};
 use crate::lint::patterns::flexible;
@@ -20,9 +20,7 @@ An ML Program needs an upper bound for every flexible size; only the older neura
 ranges without one.
 
 Set the largest size that the app will ever give.",
-    sources: &[
-        "apple/coremltools docs-guides/source/flexible-inputs.md",
-    ],
+    sources: &["apple/coremltools docs-guides/source/flexible-inputs.md"],
     disputed: None,
     check,
 };

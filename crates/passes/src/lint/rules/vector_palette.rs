@@ -19,9 +19,7 @@ The compiler for the Neural Engine has messages that refuse palettes of vectors 
 depthwise, transposed or dilated convolutions. When they come is not known.
 
 Use a palette of scalars for these layers.",
-    sources: &[
-        "pkhairkh/MILLer ane-constraints-docs/03-placement-and-compiler",
-    ],
+    sources: &["pkhairkh/MILLer ane-constraints-docs/03-placement-and-compiler"],
     disputed: None,
     check,
 };
@@ -29,7 +27,11 @@ Use a palette of scalars for these layers.",
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let found = compressed(scope, &["constexpr_lut_to_dense"]).filter_map(|(id, made, _)| {
         let (_, length) = palette(scope, made)?;
-        let dilated = scope.ints(id, "dilations").unwrap_or_default().iter().any(|&d| d > 1);
+        let dilated = scope
+            .ints(id, "dilations")
+            .unwrap_or_default()
+            .iter()
+            .any(|&d| d > 1);
         let what = if scope.is_type(id, &["conv_transpose"]) {
             "transposed"
         } else if is_depthwise(scope, id) {

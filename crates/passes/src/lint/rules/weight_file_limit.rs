@@ -18,10 +18,7 @@ The compiler for the Neural Engine names its limit when it refuses: 2147483648 b
 weight file. Larger files were seen to fail on telephones and Macs.
 
 Split the model into several, or compress the weights.",
-    sources: &[
-        "apple/coremltools#2593",
-        "apple/coremltools#1807",
-    ],
+    sources: &["apple/coremltools#2593", "apple/coremltools#1807"],
     disputed: None,
     check,
 };
@@ -29,7 +26,10 @@ Split the model into several, or compress the weights.",
 const LIMIT: u64 = 1 << 31;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let large = scope.weight_files.iter().filter(|(_, bytes)| *bytes > LIMIT);
+    let large = scope
+        .weight_files
+        .iter()
+        .filter(|(_, bytes)| *bytes > LIMIT);
     let found = large.map(|(name, bytes)| {
         let message = format!("{name} has {bytes} bytes, the Neural Engine takes {LIMIT}");
         Found::model(message)

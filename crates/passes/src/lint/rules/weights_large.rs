@@ -50,10 +50,16 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     } else if scope.target.may_be_phone() {
         ("a telephone is documented to take", Severity::Error)
     } else {
-        ("models were seen to leave the Neural Engine from about", Severity::Warning)
+        (
+            "models were seen to leave the Neural Engine from about",
+            Severity::Warning,
+        )
     };
     let message = format!("the weights are {bytes} bytes; {what} {LIMIT}");
-    let found = Found::model(message).number(bytes).limit(LIMIT).severity(severity);
+    let found = Found::model(message)
+        .number(bytes)
+        .limit(LIMIT)
+        .severity(severity);
     let help = "split the model into parts of at most 950 MB, or compress its weights";
     vec![found.help(help).fix(Fix::Split)]
 }

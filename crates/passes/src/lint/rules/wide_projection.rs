@@ -35,19 +35,28 @@ on the host. On M4 and M5 it is a note.",
 const LIMIT: u64 = 16_384;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let wide = scope.of_type(&["linear", "conv", "matmul"]).filter_map(|id| {
-        let (param, axis) = weight(scope, id)?;
-        let shape = &scope.param(id, param)?.shape;
-        let kernel = shape.iter().skip(2);
-        let point = !scope.is_type(id, &["conv"]) || kernel.clone().all(|d| d.known() == Some(1));
-        let features = shape.get(axis)?.known().filter(|&n| n > LIMIT && point)?;
-        let message = format!("{features} features; {LIMIT} is the usual limit of one part");
-        let new = scope.target.family() >= Family::H16;
-        let severity = if new { Severity::Note } else { Severity::Warning };
-        let found = Found::at(scope.at(id), message).number(features).limit(LIMIT);
-        let help = "split the weight into parts and put the results together on the host";
-        Some(found.severity(severity).help(help))
-    });
+    let wide = scope
+        .of_type(&["linear", "conv", "matmul"])
+        .filter_map(|id| {
+            let (param, axis) = weight(scope, id)?;
+            let shape = &scope.param(id, param)?.shape;
+            let kernel = shape.iter().skip(2);
+            let point =
+                !scope.is_type(id, &["conv"]) || kernel.clone().all(|d| d.known() == Some(1));
+            let features = shape.get(axis)?.known().filter(|&n| n > LIMIT && point)?;
+            let message = format!("{features} features; {LIMIT} is the usual limit of one part");
+            let new = scope.target.family() >= Family::H16;
+            let severity = if new {
+                Severity::Note
+            } else {
+                Severity::Warning
+            };
+            let found = Found::at(scope.at(id), message)
+                .number(features)
+                .limit(LIMIT);
+            let help = "split the weight into parts and put the results together on the host";
+            Some(found.severity(severity).help(help))
+        });
     wide.collect()
 }
 
