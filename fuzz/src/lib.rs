@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use milwright_interp::{Options, Precision, Session};
+use milwright_ir::cost::total;
+use milwright_ir::sizes::{Shapes, Sizes};
 use milwright_ir::{BlobSource, Program, Severity, ValueType, verify};
 use milwright_package::{Bytes, Spec};
 
@@ -43,6 +45,11 @@ pub fn open_verify_run(bytes: &[u8], blobs: &(dyn BlobSource + Sync)) -> Reached
     let found = verify(&program, blobs);
     if found.iter().any(|d| d.severity == Severity::Error) {
         return Reached::Decoded;
+    }
+    for function in &program.functions {
+        if let Ok(sizes) = Sizes::of(&program, function, blobs, &Shapes::new()) {
+            total(&program, function, blobs, &sizes);
+        }
     }
     let names: Vec<String> = program.functions.iter().map(|f| f.name.clone()).collect();
     let ran = names.iter().filter(|name| run(&program, name, blobs));

@@ -351,7 +351,8 @@ fn the_json_of_inspect_has_these_fields() {
             "states",
             "operations",
             "op_histogram",
-            "unknown_ops"
+            "unknown_ops",
+            "multiply_adds"
         ]
     );
     assert_eq!(function["states"].as_array().unwrap().len(), 4);

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use milwright_ir::Model;
+use milwright_ir::cost::total;
+use milwright_ir::sizes::default_shapes;
+use milwright_ir::{BlobSource, Model, Program, Sizes};
 use milwright_ir::features::{Description, Feature, FeatureKind, Flexibility};
 use milwright_package::{Container, Package, PipelineFolder, Spec};
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::cutting::count;
 use crate::stages;
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -16,7 +19,7 @@ use crate::weights::{self, Weights, bytes};
 /// Show what a model is: kind, functions, inputs and outputs, states,
 /// operations, weights.
 ///
-/// Reads the spec only, not the weights. Of a pipeline manifest it shows the
+/// Reads the spec, and of the weights only what decides shapes. Of a pipeline manifest it shows the
 /// stages: compute units and why, features and where they come from.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -92,6 +95,9 @@ struct FunctionReport {
     op_histogram: serde_json::Map<String, serde_json::Value>,
     /// Types that are not in the op table.
     unknown_ops: Vec<String>,
+    /// Of the body at the default input shapes, each operation once; null when
+    /// they are not known of every operation.
+    multiply_adds: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,7 +145,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let spec = if package.spec().kind().is_ml_program() {
         program(&Model::from_package(package)?, options.largest)?
     } else {
-        describe(package.spec(), options.largest)?
+        describe(package.spec(), &package, options.largest)?
     };
     let report = Report {
         schema: "milwright-inspect/1",
@@ -158,22 +164,22 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
 
 fn program(model: &Model, largest: usize) -> anyhow::Result<SpecReport> {
     let mut report = outline(model.spec())?;
-    fill_program(&mut report, model.program(), largest);
+    fill_program(&mut report, model.spec(), model.program(), model, largest)?;
     Ok(report)
 }
 
 /// A spec inside of a pipeline, or of another kind.
-fn describe(spec: &Spec, largest: usize) -> anyhow::Result<SpecReport> {
+fn describe(spec: &Spec, blobs: &dyn BlobSource, largest: usize) -> anyhow::Result<SpecReport> {
     let mut report = outline(spec)?;
     if spec.kind().is_ml_program() {
-        let program = milwright_ir::Program::from_proto(&spec.program()?)?;
-        fill_program(&mut report, &program, largest);
+        let program = Program::from_proto(&spec.program()?)?;
+        fill_program(&mut report, spec, &program, blobs, largest)?;
     }
     if spec.kind().is_pipeline() {
         for (name, stage) in spec.pipeline()? {
             report.stages.push(StageReport {
                 name,
-                spec: describe(&stage, largest)?,
+                spec: describe(&stage, blobs, largest)?,
             });
         }
     }
@@ -212,6 +218,7 @@ fn outline(spec: &Spec) -> anyhow::Result<SpecReport> {
                 operations: 0,
                 op_histogram: serde_json::Map::new(),
                 unknown_ops: Vec::new(),
+                multiply_adds: None,
             })
             .collect(),
         weights: None,
@@ -219,7 +226,14 @@ fn outline(spec: &Spec) -> anyhow::Result<SpecReport> {
     })
 }
 
-fn fill_program(report: &mut SpecReport, program: &milwright_ir::Program, largest: usize) {
+fn fill_program(
+    report: &mut SpecReport,
+    spec: &Spec,
+    program: &Program,
+    blobs: &dyn BlobSource,
+    largest: usize,
+) -> anyhow::Result<()> {
+    let description = Description::from_proto(&spec.description()?);
     for function in &program.functions {
         let at = match report.functions.iter().position(|f| f.name == function.name) {
             Some(at) => at,
@@ -256,8 +270,17 @@ fn fill_program(report: &mut SpecReport, program: &milwright_ir::Program, larges
             .map(|(name, n)| (name.to_owned(), n.into()))
             .collect();
         entry.unknown_ops = unknown;
+        let signature = description.signature(&function.name);
+        let shapes = signature.map(default_shapes).unwrap_or_default();
+        // A model that contradicts itself is for other commands to refuse.
+        entry.multiply_adds = Sizes::of(program, function, blobs, &shapes)
+            .map(|sizes| total(program, function, blobs, &sizes))
+            .ok()
+            .filter(|total| total.unknown.is_empty())
+            .map(|total| total.multiply_adds);
     }
     report.weights = Some(weights::of(program, largest));
+    Ok(())
 }
 
 impl FunctionReport {
@@ -271,6 +294,7 @@ impl FunctionReport {
             operations: 0,
             op_histogram: serde_json::Map::new(),
             unknown_ops: Vec::new(),
+            multiply_adds: None,
         }
     }
 }
@@ -425,13 +449,17 @@ fn show_function(
         table.write(out)?;
     }
     if !function.op_histogram.is_empty() {
+        out.line(match function.multiply_adds {
+            Some(n) => format!("multiply-adds at the default shapes: {}", count(n)),
+            None => "multiply-adds at the default shapes: not known".to_owned(),
+        })?;
         out.line("")?;
         let mut table = Table::new(&["op", ">count"]);
-        for (name, count) in &function.op_histogram {
+        for (name, times) in &function.op_histogram {
             let unknown = function.unknown_ops.contains(name);
             table.row([
                 format!("{name}{}", if unknown { " (unknown)" } else { "" }),
-                count.to_string(),
+                times.to_string(),
             ]);
         }
         table.write(out)?;

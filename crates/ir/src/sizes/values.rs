@@ -459,12 +459,12 @@ fn slice_by_index(s: &Scene<'_>) -> Option<Elements> {
     let squeeze = mask("squeeze_mask")?;
     let mut positions: Vec<Vec<usize>> = Vec::new();
     for (d, &size) in x.dims.iter().enumerate() {
-        let from = Some(*begin.get(d)?).filter(|_| !begin_mask[d]);
+        let from = bound(&begin, &begin_mask, d)?;
         if *squeeze.get(d)? {
             positions.push(vec![axis("begin", from.unwrap_or(0), size).ok()?]);
             continue;
         }
-        let to = Some(*end.get(d)?).filter(|_| !end_mask[d]);
+        let to = bound(&end, &end_mask, d)?;
         let slice = slice_of(size as u64, from, to, *stride.get(d)?).ok()?;
         positions.push(slice.positions().map(|p| p as usize).collect());
     }
@@ -480,6 +480,12 @@ fn slice_by_index(s: &Scene<'_>) -> Option<Elements> {
             .collect();
         x.at(&place?)
     }))
+}
+
+/// The bound of a dimension; `Some(None)` when it is masked.
+fn bound(list: &[i64], mask: &[bool], d: usize) -> Option<Option<i64>> {
+    let given = *list.get(d)?;
+    Some((!mask.get(d)?).then_some(given))
 }
 
 fn slice_by_size(s: &Scene<'_>) -> Option<Elements> {

@@ -1,5 +1,7 @@
 //! Random damage, to hand-built and to real programs: nothing may panic.
 
+use milwright_ir::cost::total;
+use milwright_ir::sizes::{Shapes, Sizes};
 use milwright_ir::{
     Arg, BlobSource, BlockId, Constant, DataType, NoBlobs, OpId, Program, TensorType, ValueId,
     ValueType, verify,
@@ -123,6 +125,12 @@ fn look_at(program: &Program, blobs: &dyn BlobSource) -> bool {
     assert!(findings.iter().all(|f| !f.to_string().is_empty()));
     milwright_ir::text::print(program, Default::default(), None);
     program.to_proto().encode_to_vec();
+    for function in &program.functions {
+        match Sizes::of(program, function, blobs, &Shapes::new()) {
+            Ok(sizes) => drop(total(program, function, blobs, &sizes)),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
     !findings.iter().any(|f| f.is_error())
 }
 
@@ -213,5 +221,11 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
         verify(&b.program, &NoBlobs);
+        // With an output that is whatever the operation gives, so that its
+        // elements are computed too.
+        let output = b.program.ops[op].outputs[0];
+        b.program.ops[op].outputs.truncate(1);
+        b.program.values[output].ty = ValueType::Missing;
+        look_at(&b.program, &NoBlobs);
     }
 }
