@@ -8,6 +8,7 @@ mod commands;
 mod comparison;
 mod cutting;
 mod error;
+mod findings;
 mod loader;
 mod names;
 mod preflight;

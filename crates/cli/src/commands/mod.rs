@@ -29,9 +29,11 @@ commands! {
     convert     Convert
     hint        Hint
     inspect     Inspect
+    lint        Lint
     ops         Ops
     passes      Passes
     print       Print
+    rules       Rules
     run         Run
     split       Split
     verify      Verify

@@ -1,6 +1,7 @@
 //! What a rule is, and what it finds.
 
 use std::fmt;
+use std::path::Path;
 
 use milwright_ir::{Diagnostic, Location, Severity};
 use serde::Serialize;
@@ -210,6 +211,14 @@ impl fmt::Display for Number {
     }
 }
 
+/// A number with its noun: `1 cast`, `3 casts`.
+pub fn counted(n: usize, one: &str) -> String {
+    match n {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
+    }
+}
+
 /// What of this program mends a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "with")]
@@ -223,24 +232,43 @@ pub enum Fix {
 }
 
 impl Fix {
-    /// The command, for a model, a target and an output that are already words
-    /// of a command line.
-    pub fn command(self, model: &str, target: Target, output: &str) -> String {
+    /// The command for a model at that path and a target. What it writes is named
+    /// after the model and goes to the current folder.
+    pub fn command(self, model: &Path, target: Target) -> String {
+        let stem = model.file_stem().unwrap_or_default().to_string_lossy();
+        let output = |suffix: &str| quoted(&format!("{stem}{suffix}"));
+        let model = quoted(&model.to_string_lossy());
         match self {
             Self::Convert(passes) => {
-                format!("milwright convert {model} --passes {passes} -o {output}.mlpackage")
+                let passes = quoted(passes);
+                let output = output("-fixed.mlpackage");
+                format!("milwright convert {model} --passes {passes} -o {output}")
             }
             Self::Split => {
                 let target = match target {
                     Target::Any => String::new(),
                     target => format!(" --target {target}"),
                 };
-                format!("milwright split {model}{target} -o {output}")
+                format!("milwright split {model}{target} -o {}", output("-stages"))
             }
             Self::Hint(units) => {
-                format!("milwright hint {model} --units {units} -o {output}.mlpackage")
+                let output = output("-hinted.mlpackage");
+                format!("milwright hint {model} --units {units} -o {output}")
             }
         }
+    }
+}
+
+/// A word as a shell takes it: as it is, or in single quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,+:@%".contains(c);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
+        word.to_owned()
+    } else if word.starts_with('-') {
+        // A path that looks like an option.
+        quoted(&format!("./{word}"))
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -388,5 +416,33 @@ impl Finding {
             disputed: rule.disputed,
             fix: found.fix,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_quote_what_a_shell_would_read() {
+        let command = |model: &str| Fix::Split.command(Path::new(model), Target::Any);
+        assert_eq!(
+            command("models/mel.mlpackage"),
+            "milwright split models/mel.mlpackage -o mel-stages"
+        );
+        assert_eq!(
+            command("it's here.mlpackage"),
+            r"milwright split 'it'\''s here.mlpackage' -o 'it'\''s here-stages'"
+        );
+        assert_eq!(
+            command("-x.mlpackage"),
+            "milwright split ./-x.mlpackage -o ./-x-stages"
+        );
+        let passes = Fix::Convert("decompose-conv{taps=sum},dce");
+        let command = passes.command(Path::new("m.mlpackage"), Target::Any);
+        assert_eq!(
+            command,
+            "milwright convert m.mlpackage --passes 'decompose-conv{taps=sum},dce' -o m-fixed.mlpackage"
+        );
     }
 }

@@ -26,9 +26,10 @@ use std::collections::BTreeMap;
 use milwright_ir::features::Description;
 use milwright_ir::ops::Opset;
 use milwright_ir::{BlobSource, ConstData, Model, OpId, Program};
+use milwright_package::{Package, Spec};
 
 pub use docs::markdown;
-pub use finding::{Confidence, Effect, Finding, Fix, Found, Number, Rule, Unit, Units};
+pub use finding::{Confidence, Effect, Finding, Fix, Found, Number, Rule, Unit, Units, counted};
 pub use query::{Channel, Origin};
 pub use range::Range;
 pub use rules::{lookup, rules};
@@ -55,20 +56,31 @@ impl<'a> Input<'a> {
     /// An open model.
     ///
     /// # Errors
-    /// Its description cannot be read, or a weight file is not there.
+    /// As [`Input::of_stage`].
     pub fn of(model: &'a Model) -> Result<Self, milwright_ir::Error> {
-        let package = model.package();
-        let description = model.spec().description()?;
+        Self::of_stage(model.program(), model.spec(), model.package())
+    }
+
+    /// The program of a spec, which may be a stage of a pipeline, and the package
+    /// that has its weights.
+    ///
+    /// # Errors
+    /// Its description cannot be read, or a weight file is not there.
+    pub fn of_stage(
+        program: &'a Program,
+        spec: &Spec,
+        package: &'a Package,
+    ) -> Result<Self, milwright_ir::Error> {
         let mut weight_files = Vec::new();
-        for name in weight_file_names(model.program()) {
+        for name in weight_file_names(program) {
             let bytes = package.resolve_weight_file(&name)?.len();
             weight_files.push((name, bytes));
         }
         Ok(Self {
-            program: model.program(),
-            blobs: model,
-            description: Description::from_proto(&description),
-            spec_version: model.spec().version(),
+            program,
+            blobs: package,
+            description: Description::from_proto(&spec.description()?),
+            spec_version: spec.version(),
             weight_files,
         })
     }

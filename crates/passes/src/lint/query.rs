@@ -143,7 +143,8 @@ impl<'a> Scope<'a> {
             "relu6" => Some(6.0),
             "clip" => {
                 let low = self.float(source, "alpha")?;
-                Some(low.abs().max(self.float(source, "beta")?.abs()))
+                let bound = low.abs().max(self.float(source, "beta")?.abs());
+                bound.is_finite().then_some(bound)
             }
             _ => None,
         }

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -38,7 +38,7 @@ const BETWEEN: [&str; 7] = ["add", "cast", "mul", "real_div", "reshape", "select
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let found = Found::each(
         scope.at_all(scope.of_type(&["matmul"]).filter(|&id| is_batched(scope, id))),
-        |n| format!("{n} products of attention multiply all heads as one batch"),
+        |n| format!("{} of attention over all heads as one batch", counted(n, "product")),
     );
     found.into_iter().collect()
 }

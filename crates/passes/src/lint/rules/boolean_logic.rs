@@ -2,7 +2,7 @@
 
 use milwright_ir::Severity;
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -33,7 +33,7 @@ const LOGIC: [&str; 4] = ["logical_and", "logical_not", "logical_or", "logical_x
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let found = Found::each(scope.at_all(scope.of_type(&LOGIC)), |n| {
-        format!("{n} logical operations work on truth values")
+        format!("{} on truth values", counted(n, "logical operation"))
     });
     found.into_iter().collect()
 }

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -61,7 +61,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         outputs.any(|v| scope.reaches(v, &THROUGH, &TO).is_some())
     };
     let found = Found::each(scope.at_all(scope.of_type(&MAKERS).filter(makes)), |n| {
-        format!("{n} operations compute a mask of attention in the graph")
+        format!("{} for a mask of attention in the graph", counted(n, "operation"))
     });
     found
         .map(|f| f.help("give the mask as an fp16 input"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -43,7 +43,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let ops = scope.of_type(&["linear", "matmul"]).filter(wide);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} products with constant weights have the channels last, [.., S, C]")
+        format!("{} with constant weights and the channels last, [.., S, C]", counted(n, "product"))
     });
     found.into_iter().collect()
 }

@@ -1,8 +1,10 @@
 //! Large kernels.
 
+use std::collections::BTreeMap;
+
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 use crate::lint::target::Family;
 
@@ -36,39 +38,75 @@ split a transform that is written as a wide convolution off into a stage for CPU
     check,
 };
 
+/// What is wrong with a kernel.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    Wide,
+    High,
+    Square,
+}
+
+/// One finding for each fault, with the largest kernel.
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let found = scope.of_type(&["conv"]).filter_map(|id| large(scope, id));
+    let mut faults: BTreeMap<Fault, (u64, Vec<OpId>)> = BTreeMap::new();
+    let (widest, highest, squarest) = limits(scope.target.family());
+    for id in scope.of_type(&["conv"]) {
+        let Some((width, height)) = kernel(scope, id) else {
+            continue;
+        };
+        let (fault, size) = if width > widest {
+            (Fault::Wide, width)
+        } else if height > highest {
+            (Fault::High, height)
+        } else if width == height && width >= squarest {
+            (Fault::Square, width)
+        } else {
+            continue;
+        };
+        let (largest, ops) = faults.entry(fault).or_default();
+        *largest = size.max(*largest);
+        ops.push(id);
+    }
+    let found = faults.into_iter().filter_map(|(fault, (size, ops))| {
+        let found = Found::each(scope.at_all(ops), |n| {
+            let ops = counted(n, "convolution");
+            match fault {
+                Fault::Wide => format!("{ops} with kernels up to {size} wide; {widest} is taken"),
+                Fault::High => format!("{ops} with kernels up to {size} high; {highest} is taken"),
+                Fault::Square => {
+                    format!("{ops} with square kernels up to {size}; from {squarest} on compiling may take minutes")
+                }
+            }
+        })?;
+        let found = found.number(size);
+        let help = "compose smaller kernels, or move part of the width into the channels";
+        Some(match fault {
+            Fault::Wide => found.limit(widest).help(help),
+            Fault::High => found.limit(highest).help(help),
+            Fault::Square => found.limit(squarest).confidence(Confidence::Folklore),
+        })
+    });
     found.collect()
 }
 
-fn large(scope: &Scope<'_>, id: OpId) -> Option<Found> {
+/// The widest and the highest kernel that is taken, and the smallest square one
+/// that may compile for minutes.
+fn limits(family: Family) -> (u64, u64, u64) {
+    match family {
+        Family::H13 => (13, 31, 14),
+        _ => (15, 31, 14),
+    }
+}
+
+/// Width and height of a kernel.
+fn kernel(scope: &Scope<'_>, id: OpId) -> Option<(u64, u64)> {
     let spatial = scope.param(id, "weight")?.shape.len().checked_sub(2)?;
     let width = scope.size_from_back(id, "weight", 0)?;
     let height = match spatial {
         1 => 1,
         _ => scope.size_from_back(id, "weight", 1)?,
     };
-    let widest: u64 = match scope.target.family() {
-        Family::H13 => 13,
-        _ => 15,
-    };
-    let place = scope.at(id);
-    let help = "compose smaller kernels, or move part of the width into the channels";
-    let found = |message: String, number: u64, limit: u64| {
-        Found::at(place, message).number(number).limit(limit).help(help)
-    };
-    if width > widest {
-        let message = format!("the kernel is {width} wide, at most {widest} is taken");
-        Some(found(message, width, widest))
-    } else if height > 31 {
-        let message = format!("the kernel is {height} high, at most 31 is taken");
-        Some(found(message, height, 31))
-    } else if width == height && width >= 14 {
-        let message = format!("a kernel of {width} x {height} may compile for minutes, from 14 on");
-        Some(found(message, width, 14).confidence(Confidence::Folklore))
-    } else {
-        None
-    }
+    Some((width, height))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -34,7 +34,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let first = ops.first().and_then(|&id| odd_stride(scope, id));
     let found = Found::each(scope.at_all(ops), |n| {
         let first = first.unwrap_or(0);
-        format!("{n} convolutions have a stride such as {first}, no product of 2 and 3 up to 32")
+        format!("{} with a stride such as {first}, no product of 2 and 3 up to 32", counted(n, "convolution"))
     });
     found
         .map(|f| f.number(first.unwrap_or(0)).limit(32u64))

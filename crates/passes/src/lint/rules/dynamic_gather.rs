@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -31,7 +31,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let dynamic = |&id: &OpId| !scope.has_static(id, "indices");
     let ops = scope.of_type(&["gather", "gather_along_axis", "gather_nd"]).filter(dynamic);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} gathers take indices that are known only when the program runs")
+        format!("{} by indices that are known only when the program runs", counted(n, "gather"))
     });
     found
         .map(|f| f.help("multiply by a one-hot matrix, or look up on the host"))

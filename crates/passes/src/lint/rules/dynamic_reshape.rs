@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -30,7 +30,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let ops = scope.of_type(&["fill", "reshape", "tile"]).filter(dynamic);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} operations take a shape that is known only when the program runs")
+        format!("{} with a shape that is known only when the program runs", counted(n, "operation"))
     });
     found.map(|f| f.help("fix the shapes")).into_iter().collect()
 }

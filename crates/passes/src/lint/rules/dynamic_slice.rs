@@ -26,7 +26,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let dynamic = |&id: &OpId| !scope.has_static(id, "begin");
     let ops = scope.of_type(&["slice_by_size"]).filter(dynamic);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} x `slice_by_size` begins at a computed place")
+        format!("{n} x `slice_by_size` from a computed place on")
     });
     found
         .map(|f| f.help("slice at fixed places, or select by a mask"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{Dim, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -27,7 +27,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let empty = scope.tensors().filter(|(_, ty)| ty.shape.contains(&Dim::Known(0)));
     let places = empty.map(|(value, _)| scope.at_value(value)).collect();
     let found = Found::each(places, |n| {
-        format!("{n} tensors have an axis of length 0; 1 is the least")
+        format!("{} with an axis of length 0; 1 is the least", counted(n, "tensor"))
     });
     found
         .map(|f| f.number(0u64).limit(1u64).help("drop the branch that computes nothing"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -28,7 +28,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         scope.is_half(id) && scope.text(id, "mode").is_some_and(|m| m == "EXACT")
     };
     let found = Found::each(scope.at_all(scope.of_type(&["gelu"]).filter(exact)), |n| {
-        format!("{n} exact gelus are computed as their tanh approximation")
+        format!("{} computed as the tanh approximation", counted(n, "exact gelu"))
     });
     found.into_iter().collect()
 }

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Number, Rule};
+use crate::lint::finding::{Confidence, Effect, Found, Number, Rule, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -33,7 +33,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let open = |&id: &OpId| scope.is_half(id) && !is_bounded(scope, id);
     let found = Found::each(scope.at_all(scope.of_type(&["exp"]).filter(open)), |n| {
         let limit = Number::from(LIMIT);
-        format!("{n} exponentials in fp16 overflow when their input is beyond {limit}")
+        format!("{} in fp16: overflow when the input is beyond {limit}", counted(n, "exponential"))
     });
     found
         .map(|f| f.limit(LIMIT).help("clamp the input to 11, or subtract the maximum first"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::Severity;
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 use crate::lint::target::Family;
 
@@ -40,7 +40,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let found = Found::each(scope.at_all(scope.of_type(&MISSING)), |n| {
-        format!("{n} operations do not run on the Neural Engine of A14 and M1")
+        format!("{} that the Neural Engine of A14 and M1 lacks", counted(n, "operation"))
     });
     found.into_iter().collect()
 }

@@ -2,7 +2,7 @@
 
 use milwright_ir::{DataType, Location, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Number, Rule};
+use crate::lint::finding::{Confidence, Effect, Found, Number, Rule, counted};
 use crate::lint::query::Origin;
 use crate::lint::scope::Scope;
 
@@ -18,7 +18,8 @@ pub(super) static RULE: Rule = Rule {
 The largest number of fp16 is 65504. An fp32 constant beyond it that is cast to fp16 is an error: \
 masks of -1e9 or of the smallest fp32 number become -inf, and 0 * inf or a softmax over nothing \
 but -inf is NaN. A constant that is infinite in fp16 already is a warning: it may be meant. One \
-that is read in fp32 is a note: it would overflow if the model were converted to fp16.
+that is read in fp32 is a note: it would overflow if the model were converted to fp16. Bounds (of `clip`, \
+`minimum`, `maximum` and comparisons) do not count: an infinite one does nothing.
 
 Use -1e4 in masks (or -4e4), which no softmax tells from -inf.",
     sources: &[
@@ -33,6 +34,19 @@ Use -1e4 in masks (or -4e4), which no softmax tells from -inf.",
 
 const LIMIT: u64 = 65_504;
 
+/// Operations in which an infinite constant is a bound that does nothing.
+const BOUNDS: [&str; 9] = [
+    "clip",
+    "equal",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "maximum",
+    "minimum",
+    "not_equal",
+];
+
 /// What becomes of a constant where it is read.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
@@ -45,7 +59,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let mut would_be: Vec<(Location, f64)> = Vec::new();
     let mut already: Vec<Location> = Vec::new();
     let mut found = Vec::new();
-    for id in scope.active() {
+    for id in scope.active().filter(|&id| !scope.is_type(id, &BOUNDS)) {
         for (param, args) in &scope.op(id).inputs {
             for arg in args {
                 let Some(ty) = scope.program.arg_type(arg).as_tensor() else {
@@ -71,7 +85,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         }
     }
     let inf = Found::each(already, |n| {
-        format!("{n} fp16 constants hold infinity; times 0 it is NaN")
+        format!("{} with infinity; times 0 it is NaN", counted(n, "fp16 constant"))
     });
     found.extend(inf.map(|f| f.severity(Severity::Warning)));
     let first = would_be.first().map(|(_, x)| *x);
@@ -80,7 +94,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         first,
         Found::each(places, |n| {
             let number = first.map(Number::from).unwrap_or(Number::Count(0));
-            format!("{n} fp32 constants would be infinite in fp16, such as {number}; it ends at {LIMIT}")
+            format!("{} infinite if the model were fp16, such as {number}; it ends at {LIMIT}", counted(n, "fp32 constant"))
         }),
     ) {
         found.push(f.number(x).limit(LIMIT).severity(Severity::Note));
@@ -136,6 +150,16 @@ pub(super) mod cases {
         let found = s.findings(&super::RULE);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].diagnostic.severity, Severity::Note);
+    }
+
+    #[test]
+    fn a_bound_may_be_infinite() {
+        let mut s = Sketch::new();
+        let x = s.input("x", Float16, &[1, 64]);
+        let (low, high) = (s.float(Float16, 0.0), s.float(Float16, f64::INFINITY));
+        let y = s.op("clip", &[("x", x), ("alpha", low), ("beta", high)]);
+        s.output(y);
+        assert!(s.findings(&super::RULE).is_empty());
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         .collect();
     let found = Found::each(scope.at_all(single), |n| {
         let share = 100.0 * n as f64 / all.max(1) as f64;
-        format!("{n} of {all} operations ({share:.0} %) compute in fp32; the Neural Engine takes none of them")
+        format!("{n} of {all} operations ({share:.0} %) in fp32; the Neural Engine takes none of them")
     });
     found
         .map(|f| f.help("convert the model with fp16 as compute precision"))

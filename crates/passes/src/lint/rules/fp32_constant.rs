@@ -2,7 +2,7 @@
 
 use milwright_ir::{Arg, DataType, OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -14,8 +14,8 @@ pub(super) static RULE: Rule = Rule {
     confidence: Confidence::Documented,
     summary: "An fp32 constant pulls an fp16 operation into single precision.",
     details: "\
-Counts operations that compute in fp32 although everything they read is a constant or was cast \
-up from fp16. The casts and the operation leave the Neural Engine.
+Counts elementwise operations that compute in fp32 although everything they read is a constant of \
+one element or was cast up from fp16. The casts and the operation leave the Neural Engine.
 
 Write the constant as fp16 in the source model, or convert with fp16 throughout.",
     sources: &[
@@ -26,10 +26,12 @@ Write the constant as fp16 in the source model, or convert with fp16 throughout.
     check,
 };
 
+const BINARY: [&str; 8] = ["add", "floor_div", "maximum", "minimum", "mul", "pow", "real_div", "sub"];
+
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let pulled = |&id: &OpId| {
         let op = scope.op(id);
-        if !scope.computes_in(id, DataType::Float32) || scope.is_type(id, &["cast"]) {
+        if !scope.computes_in(id, DataType::Float32) || !scope.is_type(id, &BINARY) {
             return false;
         }
         let floats = op.inputs.iter().flat_map(|(_, args)| args).filter(|arg| {
@@ -40,7 +42,13 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         for arg in floats {
             match arg {
                 Arg::Const(_) => constants += 1,
-                Arg::Value(v) if scope.is_static(*v) => constants += 1,
+                Arg::Value(v) if scope.is_static(*v) => {
+                    let elements = scope.tensor(*v).and_then(|t| t.elements());
+                    if elements != Some(1) {
+                        return false;
+                    }
+                    constants += 1;
+                }
                 Arg::Value(v) => match scope.program.def_op(*v) {
                     Some(cast) if is_raise(scope, cast) => raised += 1,
                     _ => return false,
@@ -51,7 +59,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let places = scope.at_all(scope.active().filter(pulled));
     let found = Found::each(places, |n| {
-        format!("{n} operations compute in fp32 because of an fp32 constant; the rest is fp16")
+        format!("{} in fp32 because of an fp32 constant; the rest is fp16", counted(n, "operation"))
     });
     found.map(|f| f.help("make the constants fp16")).into_iter().collect()
 }

@@ -2,7 +2,7 @@
 
 use milwright_ir::{DataType, OpId, Severity, ValueId};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -39,7 +39,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let ops = scope.of_type(&["argsort", "reduce_argmax", "reduce_argmin", "topk"]).filter(used);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("the indices of {n} operations are used in the middle of the program")
+        format!("{} whose indices are used in the middle of the program", counted(n, "operation"))
     });
     found
         .map(|f| f.help("move them to the end of the model, or to the host"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{DataType, OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -52,7 +52,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let places = scope.at_all(scope.of_type(&ARITHMETIC).filter(whole));
     let found = Found::each(places, |n| {
-        format!("{n} operations compute with int32; the Neural Engine takes no 32-bit numbers")
+        format!("{} with int32; the Neural Engine takes no 32-bit numbers", counted(n, "operation"))
     });
     found
         .map(|f| f.help("compute indices and lengths on the host and give them as inputs"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{DataType, OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -42,7 +42,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let places = scope.at_all(scope.of_type(&["cast"]).filter(inner));
     let found = Found::each(places, |n| {
-        format!("{n} casts between floats and int32 or int8 are in the middle of the function")
+        format!("{} between floats and int32 or int8 in the middle of the function", counted(n, "cast"))
     });
     found
         .map(|f| f.help("move them to the edge of the model, or use int16 indices"))

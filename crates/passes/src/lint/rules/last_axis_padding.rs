@@ -2,7 +2,7 @@
 
 use milwright_ir::{Severity, TensorType, ValueId};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -53,8 +53,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let places = all.iter().map(|&(v, _)| scope.at_value(v)).collect();
     let found = Found::each(places, |n| {
         format!(
-            "the last axis of {n} tensors is padded to a multiple of {MULTIPLE}; most of all that \
-             of `{name}`, {last}: {added} bytes more in fp16"
+            "{} with a last axis that is padded to a multiple of {MULTIPLE}; most of all \
+             `{name}` with {last}: {added} bytes more in fp16", counted(n, "tensor")
         )
     });
     found.map(|f| f.number(last).limit(MULTIPLE)).into_iter().collect()

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 use crate::lint::target::Family;
 
@@ -42,7 +42,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     }
     let ops = scope.active().filter(|&id| begins_inside(scope, id));
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} slices begin inside of the last axis; on A14 and M1 values beyond 4094 overflow")
+        format!("{} from inside of the last axis; on A14 and M1 values beyond 4094 overflow", counted(n, "slice"))
     });
     found.map(|f| f.limit(4_094u64)).into_iter().collect()
 }

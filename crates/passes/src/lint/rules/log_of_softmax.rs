@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -29,7 +29,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         softmax.is_some_and(|s| scope.is_half(s) || scope.is_half(id))
     };
     let found = Found::each(scope.at_all(scope.of_type(&["log"]).filter(of_softmax)), |n| {
-        format!("{n} logarithms of a softmax in fp16 are -inf for probabilities below 6e-8")
+        format!("{} of a softmax in fp16: -inf for probabilities below 6e-8", counted(n, "logarithm"))
     });
     found
         .map(|f| f.help("use x - max - log(sum(exp(x - max)))"))

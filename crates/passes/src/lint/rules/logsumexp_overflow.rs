@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -37,7 +37,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let ops = scope.of_type(&["log", "reduce_log_sum_exp"]).filter(open);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} log-sum-exps in fp16 do not subtract the maximum first")
+        format!("{} in fp16 without subtracting the maximum first", counted(n, "log-sum-exp"))
     });
     found
         .map(|f| f.help("subtract the maximum, and add it to the result"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -29,7 +29,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         point && rank == 4 && back("x", 0) == Some(64) && back("x", 1) == Some(1)
     };
     let found = Found::each(scope.at_all(scope.of_type(&["conv"]).filter(row)), |n| {
-        format!("{n} pointwise convolutions run over one row of 64; 8 x 8 was faster")
+        format!("{} over one row of 64; 8 x 8 was faster", counted(n, "pointwise convolution"))
     });
     found.into_iter().collect()
 }

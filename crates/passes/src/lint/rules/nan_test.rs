@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -31,7 +31,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let ops = scope.of_type(&["equal", "not_equal"]).filter(same);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} tests for NaN may see infinity instead")
+        format!("{} for NaN, which may have become infinity", counted(n, "test"))
     });
     found.map(|f| f.help("mask explicitly")).into_iter().collect()
 }

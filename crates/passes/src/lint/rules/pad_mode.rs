@@ -41,7 +41,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         mode.is_some_and(|m| matches!(m.as_str(), "reflect" | "replicate"))
     };
     let found = Found::each(scope.at_all(scope.of_type(&["pad"]).filter(other)), |n| {
-        format!("{n} x `pad` reflects or replicates")
+        format!("{n} x `pad` by reflection or replication")
     });
     found
         .map(|f| f.severity(severity).help("concatenate slices instead"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -31,7 +31,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let ops: Vec<(OpId, u64)> = ops.filter_map(|id| Some((id, odd(scope, id)?))).collect();
     let first = ops.first().map_or(0, |&(_, s)| s);
     let found = Found::each(scope.at_all(ops.iter().map(|&(id, _)| id)), |n| {
-        format!("{n} poolings have a stride such as {first}; 2 and 4 are known to be taken")
+        format!("{} with a stride such as {first}; 2 and 4 are known to be taken", counted(n, "pooling"))
     });
     found.map(|f| f.number(first)).into_iter().collect()
 }

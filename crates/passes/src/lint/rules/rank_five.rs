@@ -3,7 +3,7 @@
 use milwright_ir::{OpId, Severity};
 
 use super::rank_five_product::is_product;
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -50,7 +50,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let places = scope.at_all(scope.active().filter(five));
     let found = Found::each(places, |n| {
-        format!("{n} operations make tensors of 5 axes; 4 are preferred")
+        format!("{} with a result of 5 axes; 4 are preferred", counted(n, "operation"))
     });
     found.map(|f| f.number(5u64).limit(4u64)).into_iter().collect()
 }

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -53,7 +53,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     };
     let places = scope.at_all(scope.active().filter(five));
     let found = Found::each(places, |n| {
-        format!("{n} products, attentions or scatters take tensors of 5 axes; 4 are taken there")
+        format!("{} (products, attention, scatters) over tensors of 5 axes; 4 are taken there", counted(n, "operation"))
     });
     found
         .map(|f| f.number(5u64).limit(4u64).help("fold the batch and the next axis into one"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::Severity;
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -29,7 +29,7 @@ for the CPU.",
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let found = Found::each(scope.at_all(scope.of_type(&["gru", "lstm", "rnn"])), |n| {
-        format!("{n} recurrent operations never run on the Neural Engine")
+        format!("{}; the Neural Engine has none", counted(n, "recurrent operation"))
     });
     found
         .map(|f| f.help("unroll a short one, or split it off for the CPU"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -26,7 +26,7 @@ Reverse the whole axis, then slice.",
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let found = Found::each(
         scope.at_all(scope.of_type(&["slice_by_index"]).filter(|&id| is_partial(scope, id))),
-        |n| format!("{n} slices go backwards over part of an axis"),
+        |n| format!("{} backwards over part of an axis", counted(n, "slice")),
     );
     found
         .map(|f| f.help("reverse the whole axis, then slice"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity, ValueId};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -36,7 +36,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let paired = |&(_, p): &&(OpId, ValueId)| tables.iter().filter(|(_, q)| q == p).count() > 1;
     let ops = tables.iter().filter(paired).map(|&(id, _)| id);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} tables are looked up by position and multiplied, as rotary tables are")
+        format!("{} by position, then multiplied, as rotary tables are", counted(n, "look-up"))
     });
     found
         .map(|f| f.help("give cosines and sines as inputs"))

@@ -1,6 +1,7 @@
 //! Inputs and outputs without axes.
 
 use milwright_ir::Severity;
+use milwright_ir::features::FeatureKind;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
 use crate::lint::scope::Scope;
@@ -14,7 +15,7 @@ pub(super) static RULE: Rule = Rule {
     confidence: Confidence::Reported,
     summary: "An input or output of the model has no axes.",
     details: "\
-A tensor of rank 0 that the caller gives or gets. One report saw the GPU of a telephone fail on \
+A tensor of rank 0 that the caller gives or gets; class labels do not count. One report saw the GPU of a telephone fail on \
 one: the number of sizes, 0, did not agree with that of strides. The rule base counts it as an \
 error; with one report it is a warning here.
 
@@ -31,10 +32,20 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         let kind = if scope.is_input(value) { "input" } else { "output" };
         let name = &scope.value(value).name;
         let message = format!("{kind} `{name}` has no axes; give it one of length 1");
-        let scalar = scope.tensor(value)?.rank() == Some(0);
+        let scalar = scope.tensor(value)?.rank() == Some(0) && is_array(scope, name);
         scalar.then(|| Found::at(scope.at_value(value), message))
     });
     scalars.collect()
+}
+
+/// Whether the description has the name as a tensor; a class label is none.
+fn is_array(scope: &Scope<'_>, name: &str) -> bool {
+    let Some(signature) = scope.signature else {
+        return true;
+    };
+    let mut features = signature.inputs.iter().chain(&signature.outputs);
+    let feature = features.find(|f| f.name == name);
+    feature.is_none_or(|f| matches!(f.kind, FeatureKind::Array(_)))
 }
 
 #[cfg(test)]

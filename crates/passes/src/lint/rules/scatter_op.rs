@@ -2,7 +2,7 @@
 
 use milwright_ir::Severity;
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -30,7 +30,7 @@ Write with `slice_update` or `concat`, or blend by a one-hot mask: `x * (1 - m) 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let ops = scope.of_type(&["scatter", "scatter_along_axis", "scatter_nd"]);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} scatters do not run on the Neural Engine")
+        format!("{}, which the Neural Engine does not run", counted(n, "scatter"))
     });
     found
         .map(|f| f.help("use slice_update, concat, or a blend by a one-hot mask"))

@@ -2,7 +2,7 @@
 
 use milwright_ir::Severity;
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 use crate::lint::target::Family;
 
@@ -32,7 +32,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let found = Found::each(scope.at_all(scope.of_type(&["cos", "sin"])), |n| {
-        format!("{n} sines and cosines do not run on the Neural Engine of A14, A15, M1 and M2")
+        format!("{} that the Neural Engine of A14, A15, M1 and M2 lacks", counted(n, "sine or cosine operation"))
     });
     found
         .map(|f| f.help("compute the tables before, and give them as constants or inputs"))

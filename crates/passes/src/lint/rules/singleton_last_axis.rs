@@ -2,7 +2,7 @@
 
 use milwright_ir::{Severity, TensorType, ValueId};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -46,8 +46,9 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let places = all.iter().map(|&(v, _)| scope.at_value(v)).collect();
     let found = Found::each(places, |n| {
         format!(
-            "{n} tensors end in an axis of 1 and take 32 times their memory; the largest is \
-             `{name}` with {elements} elements, {LIMIT} or more count"
+            "{} with a last axis of 1, which takes 32 times the memory; the largest is \
+             `{name}` with {elements} elements, {LIMIT} or more count",
+            counted(n, "tensor")
         )
     });
     found

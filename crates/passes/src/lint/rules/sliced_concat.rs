@@ -3,7 +3,7 @@
 use milwright_ir::{Arg, OpId, Severity};
 
 use super::last_axis_slice::begins_inside;
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 use crate::lint::target::Family;
 
@@ -37,7 +37,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         slices.count() > 1
     };
     let found = Found::each(scope.at_all(scope.of_type(&["concat"]).filter(mixed)), |n| {
-        format!("{n} concatenations join slices of the last axis; on A14, A15, M1 and M2 elements are mixed up")
+        format!("{} of slices of the last axis; on A14, A15, M1 and M2 elements are mixed up", counted(n, "concatenation"))
     });
     found
         .map(|f| f.help("transpose first, and slice along the channels"))

@@ -30,7 +30,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let ops: Vec<OpId> = scope.of_type(&["softmax"]).filter(long).collect();
     let longest = ops.iter().filter_map(|&id| extent(scope, id)).max().unwrap_or(0);
     let found = Found::each(scope.at_all(ops), |n| {
-        format!("{n} softmaxes run along a spatial axis of up to {longest}, {LIMIT} or more")
+        format!("{n} x `softmax` along a spatial axis of up to {longest}, {LIMIT} or more")
     });
     found.map(|f| f.number(longest).limit(LIMIT)).into_iter().collect()
 }

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -33,7 +33,7 @@ Divide by the largest magnitude before squaring, or write the norm as `layer_nor
 fn check(scope: &Scope<'_>) -> Vec<Found> {
     let places = scope.at_all(scope.active().filter(|&id| overflows(scope, id)));
     let found = Found::each(places, |n| {
-        format!("{n} sums or means of squares in fp16 overflow when a value is beyond 256")
+        format!("{} summed in fp16: overflow when a value is beyond 256", counted(n, "square"))
     });
     found
         .map(|f| f.limit(256u64).help("scale before squaring; see `lint --explain square-overflow`"))

@@ -3,7 +3,7 @@
 use milwright_ir::ops::Opset;
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -32,7 +32,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let new = scope.function.known_opset().is_some_and(|o| o >= Opset::IOS18);
     let places = scope.at_all(scope.of_type(&["softmax"]).filter(|&id| new && is_attention(scope, id)));
     let found = Found::each(places, |n| {
-        format!("{n} attentions are written as two products and a softmax")
+        format!("{} between two products: attention, written out", counted(n, "softmax operation"))
     });
     found.into_iter().collect()
 }

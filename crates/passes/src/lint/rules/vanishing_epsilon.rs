@@ -2,7 +2,7 @@
 
 use milwright_ir::{DataType, Location, OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Number, Rule};
+use crate::lint::finding::{Confidence, Effect, Found, Number, Rule, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -60,11 +60,11 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         let (number, limit) = (Number::from(epsilon), Number::from(LIMIT));
         let places = all.into_iter().map(|(place, _)| place).collect();
         let verb = match severity {
-            Severity::Note => "would vanish in fp16",
-            _ => "vanish in fp16",
+            Severity::Note => "0 if the model were fp16",
+            _ => "0 in fp16",
         };
         let found = Found::each(places, |n| {
-            format!("{n} epsilons {verb}, such as {number}; the smallest number is {limit}")
+            format!("{}: {verb}, such as {number}; the smallest number is {limit}", counted(n, "epsilon"))
         })?;
         Some(found.number(epsilon).limit(LIMIT).severity(severity).help("use 1e-5 or more"))
     };

@@ -2,7 +2,7 @@
 
 use milwright_ir::{OpId, Severity};
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, counted};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -14,9 +14,10 @@ pub(super) static RULE: Rule = Rule {
     confidence: Confidence::Reported,
     summary: "A quantised channel has a scale of 0, or a channel would get one.",
     details: "\
-A scale of `constexpr_affine_dequantize` or `constexpr_blockwise_shift_scale` that is 0, infinite \
-or NaN is a warning: the channel is silently zero or worse. In a model that is not quantised, \
-output channels of `conv`, `linear` and `matmul` whose weights are all below 1e-6 are a note: \
+A scale of `constexpr_affine_dequantize` or `constexpr_blockwise_shift_scale` that is infinite or \
+NaN is a warning. One that is 0 makes its channel zero, which is right only if it was zero before \
+quantising; that is not in the file, so it is a note. In a model that is not quantised, output \
+channels of `conv`, `linear` and `matmul` whose weights are all below 1e-6 are a note: \
 quantising them makes such a scale in fp16.
 
 Set the scale of zero channels to 1, or compute scales in fp32.",
@@ -32,11 +33,21 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     for &id in scope.ops() {
         let quantised = ["constexpr_affine_dequantize", "constexpr_blockwise_shift_scale"];
         if scope.is_type(id, &quantised)
-            && let Some(bad) = bad_scales(scope, id)
+            && let Some(scales) = scope.constant(id, "scale")
+            && let Ok(scales) = scales.to_f64s(scope.blobs)
         {
-            let message = format!("{bad} scales are 0, infinite or NaN");
-            let one = Found::at(scope.at_param(id, "scale"), message).number(bad);
-            found.push(one.help("set the scale of channels of zeros to 1"));
+            let place = || scope.at_param(id, "scale");
+            let broken = scales.iter().filter(|s| !s.is_finite()).count();
+            if broken > 0 {
+                let message = format!("{} infinite or NaN", counted(broken, "scale"));
+                found.push(Found::at(place(), message).number(broken));
+            }
+            let zero = scales.iter().filter(|s| **s == 0.0).count();
+            if zero > 0 {
+                let message = format!("{} of 0: the channel is zero", counted(zero, "scale"));
+                let one = Found::at(place(), message).number(zero);
+                found.push(one.severity(Severity::Note));
+            }
         }
     }
     let mut channels = 0;
@@ -48,18 +59,13 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     }
     let small = Found::each(scope.at_all(ops), |n| {
         format!(
-            "{channels} output channels of {n} operations have weights below {LIMIT:e} only; \
-             quantised in fp16 their scale is 0"
+            "{} of {} with weights below {LIMIT:e} only; quantised in fp16 the scale is 0",
+            counted(channels, "output channel"),
+            counted(n, "operation")
         )
     });
     found.extend(small.map(|f| f.number(channels).limit(LIMIT).severity(Severity::Note)));
     found
-}
-
-fn bad_scales(scope: &Scope<'_>, id: OpId) -> Option<usize> {
-    let scales = scope.constant(id, "scale")?.to_f64s(scope.blobs).ok()?;
-    let bad = scales.iter().filter(|s| !s.is_finite() || **s == 0.0).count();
-    (bad > 0).then_some(bad)
 }
 
 fn small_channels(scope: &Scope<'_>, id: OpId) -> usize {
