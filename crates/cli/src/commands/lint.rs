@@ -113,7 +113,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     if let Some(wanted) = &options.function
         && !names.contains(&wanted.as_str())
     {
-        match nearest(wanted, names.iter().copied()) {
+        match nearest(wanted, names.iter().copied(), 1).first() {
             Some(near) => bail!("there is no function `{wanted}`; did you mean `{near}`?"),
             None => bail!(
                 "there is no function `{wanted}`; there is {}",
@@ -225,7 +225,7 @@ fn named(name: &str) -> anyhow::Result<Vec<&'static Rule>> {
     let found = lint::lookup(name);
     if found.is_empty() {
         let names = lint::rules().iter().map(|r| r.name);
-        match nearest(name, names) {
+        match nearest(name, names, 1).first() {
             Some(near) => bail!("no rule is named `{name}`; did you mean `{near}`?"),
             None => bail!("no rule is named `{name}`; `milwright rules` lists all"),
         }

@@ -476,6 +476,24 @@ fn findings_keep_to_their_rules() {
     assert!(checked > CASES.len());
 }
 
+/// A rule is applied only for compute units that it concerns, and the processor
+/// is always among them.
+#[test]
+fn rules_are_for_their_units() {
+    let mut silent = 0;
+    for case in CASES {
+        for name in ["ane", "gpu", "cpu"] {
+            let sketch = (case.triggers)().units(name);
+            let concerned = Units::from_name(name).unwrap().concern(case.rule);
+            let found = !sketch.findings(case.rule).is_empty();
+            assert!(concerned || !found, "{} for {name}", case.rule.name);
+            silent += usize::from(!concerned);
+        }
+    }
+    println!("{silent} of {} not applied", 3 * CASES.len());
+    assert!(silent > 0);
+}
+
 #[test]
 fn rules_are_documented() {
     let mut names = BTreeSet::new();
