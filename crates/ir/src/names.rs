@@ -1,19 +1,33 @@
 //! What a person may have meant by a name.
 
-/// The names most like `wanted`, at most `count` of them, the likeliest first;
-/// none that differs in more than a third of its letters.
+/// The names most like `wanted`, at most `count` of them, the likeliest first:
+/// those that differ in at most a third of their letters; where there are none,
+/// those that hold it, whatever the case and the signs between.
 pub fn nearest<'n>(
     wanted: &str,
-    known: impl Iterator<Item = &'n str>,
+    known: impl Iterator<Item = &'n str> + Clone,
     count: usize,
 ) -> Vec<&'n str> {
     let mut near: Vec<(usize, &str)> = known
+        .clone()
         .map(|name| (distance(wanted, name), name))
         .filter(|(d, name)| *d <= name.chars().count().max(3) / 3)
         .collect();
+    if near.is_empty() && !letters(wanted).is_empty() {
+        near = known
+            .filter(|name| letters(name).contains(&letters(wanted)))
+            .map(|name| (name.len(), name))
+            .collect();
+    }
     near.sort_unstable();
     near.dedup();
     near.into_iter().take(count).map(|(_, name)| name).collect()
+}
+
+/// The letters and digits of a name, in lower case.
+fn letters(name: &str) -> String {
+    let letters = name.chars().filter(|c| c.is_alphanumeric());
+    letters.flat_map(char::to_lowercase).collect()
 }
 
 /// Letters to insert, delete or replace (Levenshtein), ignoring case.
@@ -45,5 +59,8 @@ mod tests {
         assert_eq!(near("MEL", 3), ["mel", "mel_1"]);
         assert_eq!(near("audio_lenght", 1), ["audio_length"]);
         assert!(near("encoder", 3).is_empty());
+        assert_eq!(near("length", 3), ["audio_length"]);
+        let long = ["clip_3_cast_fp16", "clip_30_cast_fp16", "conv"];
+        assert_eq!(nearest("clip3", long.into_iter(), 1), ["clip_3_cast_fp16"]);
     }
 }

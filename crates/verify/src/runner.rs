@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use milwright_interp::{NamedValues, Value};
-use milwright_ir::{DataType, ValueType};
+use milwright_ir::DataType;
 
 use crate::array::NamedArrays;
 use crate::error::Error;
@@ -42,8 +42,9 @@ impl<'m> Runner<'m> {
         }
     }
 
-    /// A pipeline, whose features are named by `wiring`. A stage's input is the feature of that name which the
-    /// nearest stage before it gives, or else the caller.
+    /// A pipeline, whose features are named by `wiring`. A stage's input is the
+    /// feature of that name which the nearest stage before it gives, or else the
+    /// caller.
     ///
     /// # Errors
     /// [`Error::Wiring`] when a feature comes from nowhere or as another type.
@@ -58,12 +59,19 @@ impl<'m> Runner<'m> {
             problem,
         };
         let mut inputs: Vec<Input> = Vec::new();
-        let mut given: HashMap<&str, DataType> = HashMap::new();
+        // The element type, of tensors.
+        let mut given: HashMap<&str, Option<DataType>> = HashMap::new();
         for (number, stage) in stages.iter().enumerate() {
             for input in stage.inputs() {
                 let feature = input.name.as_str();
                 let from = match given.get(feature) {
-                    Some(&from) => from,
+                    Some(&Some(from)) => from,
+                    Some(None) => {
+                        return Err(wrong(format!(
+                            "stage {number} takes `{feature}`, which is given as something else \
+                             than a tensor"
+                        )));
+                    }
                     None if wiring.inputs.contains(&feature) => {
                         if !inputs.iter().any(|known| known.name == feature) {
                             inputs.push(input.clone());
@@ -218,15 +226,13 @@ impl<'m> Runner<'m> {
     }
 }
 
-/// Names and element types of a stage's outputs.
-fn stage_outputs<'m>(stage: &Stage<'m>) -> Vec<(&'m str, DataType)> {
+/// Names of a stage's outputs, and element types of those that are tensors.
+fn stage_outputs<'m>(stage: &Stage<'m>) -> Vec<(&'m str, Option<DataType>)> {
     let program = stage.subject().program;
     let body = stage.function().body();
     body.iter()
         .flat_map(|&b| &program.blocks[b].outputs)
-        .filter_map(|&id| match &program.values[id].ty {
-            ValueType::Tensor(t) => Some((program.values[id].name.as_str(), t.dtype)),
-            _ => None,
-        })
+        .map(|&id| &program.values[id])
+        .map(|value| (value.name.as_str(), value.ty.as_tensor().map(|t| t.dtype)))
         .collect()
 }

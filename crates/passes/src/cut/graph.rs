@@ -245,3 +245,45 @@ pub(super) fn io_type(dtype: DataType, version: i32) -> Option<DataType> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+impl Graph<'static> {
+    /// A graph without a program behind it: nodes, edges (from, to), ties.
+    pub(super) fn bare(nodes: usize, edges: &[(usize, Vec<usize>)], tied: &[Vec<usize>]) -> Self {
+        let mut program = Program::default();
+        let op = || milwright_ir::Op::new("identity");
+        let nodes: Vec<OpId> = (0..nodes).map(|_| program.ops.push(op())).collect();
+        let body = program.blocks.push(milwright_ir::Block::default());
+        let edges = edges.iter().enumerate().map(|(i, (from, to))| Edge {
+            value: program.values.push(milwright_ir::Value {
+                name: format!("v{i}"),
+                ty: ValueType::Missing,
+                def: ValueDef::Undefined,
+            }),
+            from: *from,
+            to: to.clone(),
+        });
+        let edges = edges.collect();
+        let function = Function {
+            name: "main".to_owned(),
+            opset: String::new(),
+            inputs: Vec::new(),
+            specializations: Vec::new(),
+            attributes: Vec::new(),
+        };
+        Graph {
+            program: Box::leak(Box::new(program)),
+            function: Box::leak(Box::new(function)),
+            body,
+            reads: vec![Vec::new(); nodes.len()],
+            nodes,
+            edges,
+            tied: tied
+                .iter()
+                .map(|t| (t.clone(), "tied".to_owned()))
+                .collect(),
+            node_of: HashMap::new(),
+            fixed: HashSet::new(),
+        }
+    }
+}

@@ -93,7 +93,7 @@ pub struct Io {
     /// Name of the feature.
     pub name: String,
     /// Its type in the program.
-    pub ty: TensorType,
+    pub ty: ValueType,
     /// For an input, the stage that gives it; `None` is the caller.
     pub from: Option<usize>,
 }
@@ -363,7 +363,7 @@ impl Builder<'_, '_> {
         };
         self.features.output.push(feature);
         let io = self.io(given, None);
-        self.part.1.extend(io);
+        self.part.1.push(io);
         Ok(given)
     }
 
@@ -461,16 +461,16 @@ impl Builder<'_, '_> {
 
     fn note_input(&mut self, value: ValueId, from: Option<usize>) {
         let io = self.io(value, from);
-        self.part.0.extend(io);
+        self.part.0.push(io);
     }
 
-    fn io(&self, value: ValueId, from: Option<usize>) -> Option<Io> {
+    fn io(&self, value: ValueId, from: Option<usize>) -> Io {
         let v = &self.program.values[value];
-        Some(Io {
+        Io {
             name: v.name.clone(),
-            ty: v.ty.as_tensor()?.clone(),
+            ty: v.ty.clone(),
             from,
-        })
+        }
     }
 
     /// A feature for what crosses a seam.

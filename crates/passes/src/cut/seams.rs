@@ -8,6 +8,8 @@
 //! the fewest bytes among those within 1 % of the most multiply-adds, so the
 //! mixture is narrowed down until both its neighbours are known.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use milwright_ir::{BlobSource, ValueId};
 
 use super::flow::NEVER;
@@ -287,6 +289,11 @@ impl Search<'_, '_> {
 
     fn candidate(&self, pattern: Vec<bool>, labels: Vec<usize>) -> Candidate {
         let costs = self.costs;
+        // Stages that nothing is in are none.
+        let used: BTreeSet<usize> = labels.iter().copied().collect();
+        let pattern: Vec<bool> = used.iter().map(|&l| pattern[l]).collect();
+        let place: BTreeMap<usize, usize> = used.into_iter().zip(0..).collect();
+        let labels: Vec<usize> = labels.iter().map(|l| place[l]).collect();
         let on = |node: usize| pattern[labels[node]];
         let nodes = 0..self.graph.nodes.len();
         let macs = nodes.clone().filter(|&n| on(n)).map(|n| costs.macs[n]);
@@ -352,3 +359,143 @@ fn bounded(factors: &[i128]) -> i128 {
 
 /// At most so many cuts are listed for comparison.
 const PREFIXES: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small random numbers from a seed.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, n: u64) -> u64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (self.0 >> 33) % n
+        }
+    }
+
+    fn random_graph(random: &mut Numbers) -> (Graph<'static>, Costs) {
+        let nodes = 4 + random.below(6) as usize;
+        let mut edges = Vec::new();
+        for from in 0..nodes - 1 {
+            let mut to: Vec<usize> = (from + 1..nodes).filter(|_| random.below(3) == 0).collect();
+            if to.is_empty() && random.below(3) > 0 {
+                to.push(from + 1);
+            }
+            if !to.is_empty() {
+                edges.push((from, to));
+            }
+        }
+        let tied: Vec<Vec<usize>> = match random.below(3) {
+            0 => vec![vec![random.below(nodes as u64) as usize, nodes - 1]],
+            _ => Vec::new(),
+        };
+        let graph = Graph::bare(nodes, &edges, &tied);
+        let mut costs = Costs {
+            barred: (0..nodes).map(|_| random.below(5) == 0).collect(),
+            macs: (0..nodes).map(|_| random.below(4) * 100).collect(),
+            flagged: (0..nodes).map(|_| random.below(3) as u32).collect(),
+            bytes: edges.iter().map(|_| 1 + random.below(20)).collect(),
+        };
+        if !costs.barred.contains(&true) {
+            costs.barred[0] = true;
+        }
+        (graph, costs)
+    }
+
+    /// Every way to put the nodes into two stages.
+    fn all_ways(search: &Search<'_, '_>, pattern: &[bool]) -> Vec<Candidate> {
+        let graph = search.graph;
+        let nodes = graph.nodes.len();
+        let ways = (0..1u32 << nodes).map(|m| (0..nodes).map(|n| (m >> n & 1) as usize).collect());
+        ways.filter(|labels: &Vec<usize>| {
+            let ordered = graph
+                .edges
+                .iter()
+                .all(|e| e.to.iter().all(|&t| labels[e.from] <= labels[t]));
+            let tied = graph
+                .tied
+                .iter()
+                .all(|(t, _)| t.iter().all(|&n| labels[n] == labels[t[0]]));
+            let allowed = (0..nodes).all(|n| !(pattern[labels[n]] && search.costs.barred[n]));
+            ordered && tied && allowed
+        })
+        .map(|labels| search.candidate(pattern.to_vec(), labels))
+        .collect()
+    }
+
+    #[test]
+    fn no_other_way_is_better_in_everything() {
+        let mut random = Numbers(3);
+        let (mut chosen, mut fewest, mut nothing) = (0, 0, 0);
+        for _ in 0..400 {
+            let (graph, costs) = random_graph(&mut random);
+            let choice = match find_seams(&graph, &costs, &[]) {
+                Ok(choice) => choice.unwrap(),
+                Err(Error::NothingLeft { .. }) => {
+                    nothing += 1;
+                    continue;
+                }
+                Err(e) => panic!("{e}"),
+            };
+            let best = &choice.best;
+            super::super::Plan::new(&graph, &best.labels).unwrap();
+            assert!(
+                (0..graph.nodes.len()).all(|n| !(best.pattern[best.labels[n]] && costs.barred[n]))
+            );
+            assert!(best.macs >= choice.most_macs - choice.most_macs / SLACK);
+            if best.pattern.len() != 2 {
+                continue;
+            }
+            let flag = graph.nodes.len() as i128 + 1;
+            let flags: i128 = costs.flagged.iter().map(|&f| i128::from(f)).sum();
+            let (graph, costs) = (&graph, &costs);
+            let search = Search {
+                graph,
+                costs,
+                flag,
+                byte: flag * (flags + 1),
+            };
+            let ways = [[false, true], [true, false]]
+                .map(|p| all_ways(&search, &p))
+                .concat();
+            let most = ways.iter().map(|c| c.macs).max().unwrap();
+            assert_eq!(most, choice.most_macs);
+            let dominated = |c: &&Candidate| {
+                c.macs >= best.macs && search.key(c) < search.key(best) && c.macs * 100 >= most * 99
+            };
+            assert_eq!(ways.iter().find(dominated), None, "{best:?}");
+            let enough = ways.iter().filter(|c| c.macs * 100 >= most * 99);
+            let least = enough.map(|c| search.key(c)).min().unwrap();
+            fewest += usize::from(least == search.key(best));
+            chosen += 1;
+        }
+        println!("{chosen} chosen, {fewest} of them the very best; {nothing} with nothing left");
+        assert!(chosen > 100 && fewest == chosen && nothing > 10);
+    }
+
+    #[test]
+    fn nothing_barred_needs_no_cut() {
+        let (graph, mut costs) = random_graph(&mut Numbers(1));
+        costs.barred.fill(false);
+        assert!(find_seams(&graph, &costs, &[]).unwrap().is_none());
+    }
+
+    /// Wide, heavy, wide: three stages, although two would do for either end.
+    #[test]
+    fn what_is_barred_at_both_ends_takes_three_stages() {
+        let graph = Graph::bare(3, &[(0, vec![1]), (1, vec![2])], &[]);
+        let costs = Costs {
+            barred: vec![true, false, true],
+            macs: vec![10, 1000, 10],
+            flagged: vec![0; 3],
+            bytes: vec![4, 4],
+        };
+        let choice = find_seams(&graph, &costs, &[]).unwrap().unwrap();
+        assert_eq!(choice.best.pattern, [false, true, false]);
+        assert_eq!(choice.best.labels, [0, 1, 2]);
+    }
+}

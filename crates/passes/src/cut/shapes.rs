@@ -1,8 +1,9 @@
 //! Shapes of what crosses a seam, fixed and flexible.
 
+use milwright_ir::cost::multiply_adds;
 use milwright_ir::features::{Flexibility, Signature};
 use milwright_ir::sizes::{Corner, Shapes, Sizes, default_shapes, shapes_at};
-use milwright_ir::{BlobSource, DataType, Function, OpId, Program, TensorType, ValueId};
+use milwright_ir::{BlobSource, DataType, Function, OpId, OpView, Program, TensorType, ValueId};
 use milwright_package::proto;
 
 use super::Error;
@@ -73,20 +74,15 @@ impl SeamTypes {
         }
     }
 
-    /// Multiply-adds of an operation at the default shapes.
+    /// Multiply-adds of an operation and of all in its blocks, at the default
+    /// shapes; what is not known counts as nothing.
     pub(super) fn multiply_adds(&self, program: &Program, op: OpId, blobs: &dyn BlobSource) -> u64 {
-        let _ = blobs;
-        let op = &program.ops[op];
-        if !["conv", "linear", "matmul"].contains(&op.op_type.as_str()) {
-            return 0;
-        }
-        let out = op
-            .outputs
-            .first()
-            .and_then(|&v| self.default_type(v))
-            .and_then(|t| t.elements())
-            .unwrap_or(0);
-        out * 64
+        let blocks = program.ops[op].blocks.iter();
+        let all = std::iter::once(op).chain(blocks.flat_map(|&b| program.walk(b)));
+        all.filter_map(|op| {
+            multiply_adds(&OpView::new(program, op, blobs).with_sizes(&self.default))
+        })
+        .fold(0, u64::saturating_add)
     }
 
     /// The default shape of a value and the others that it may have; `None`

@@ -1,0 +1,208 @@
+//! Models cut at random places: the stages run one after the other give the
+//! bits that the whole gives, at every step.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and print what they checked"
+)]
+
+mod common;
+#[path = "../../../fixtures/stages.rs"]
+mod stages;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::{Case, fixtures, packages, shared};
+use milwright_interp::{Options, Precision};
+use milwright_ir::Model;
+use milwright_ir::features::Description;
+use milwright_package::{
+    ComputeUnits, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineManifest, WriteOptions,
+};
+use milwright_passes::cut::{Error, Graph, Part, Plan, Renames, SeamTypes};
+use milwright_verify::{Executable, Random};
+
+/// How many cuts of each function are run.
+const CUTS: usize = 3;
+
+#[derive(Default)]
+struct Counts {
+    functions: usize,
+    cuts: usize,
+    stages: usize,
+    casts: usize,
+    states: usize,
+    flexible: usize,
+    refused: BTreeMap<String, usize>,
+}
+
+/// Writes the stages of a plan and their manifest.
+fn write(
+    folder: &Path,
+    model: &Model,
+    function: &str,
+    graph: &Graph<'_>,
+    plan: &Plan,
+    types: &SeamTypes,
+) -> Result<Vec<Part>, Error> {
+    let renames = Renames::default();
+    let parts = (0..plan.stages.len())
+        .map(|stage| Part::new(model, graph, plan, stage, &renames, types))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut records = Vec::new();
+    for (number, part) in parts.iter().enumerate() {
+        let name = format!("part{number}");
+        let root = folder.join(format!("{name}.mlpackage"));
+        let options = WriteOptions::default();
+        model.save_as(&part.program, &part.spec, &root, options)?;
+        let units = ComputeUnits::ALL[number % 4];
+        let record = stages::record(&root, &name, units, &records);
+        records.push(record);
+    }
+    let name = |&v| graph.program.values[v].name.clone();
+    let is_state = |v: &milwright_ir::ValueId| {
+        matches!(
+            graph.program.values[*v].ty,
+            milwright_ir::ValueType::State(_)
+        )
+    };
+    let inputs = graph.function.inputs.iter().filter(|v| !is_state(v));
+    let manifest = PipelineManifest {
+        schema: PIPELINE_SCHEMA.to_owned(),
+        model: "whole.mlpackage".to_owned(),
+        function: function.to_owned(),
+        inputs: inputs.map(name).collect(),
+        outputs: graph.program.blocks[graph.body]
+            .outputs
+            .iter()
+            .map(name)
+            .collect(),
+        stages: records,
+    };
+    manifest.save(&folder.join(PIPELINE_FILE), true).unwrap();
+    Ok(parts)
+}
+
+/// Cuts a function at random places.
+fn cut(package: &Path, case: &Case, random: &mut Random, counts: &mut Counts) {
+    let model = Model::open(package).unwrap();
+    let function = model.program().function(Some(&case.function)).unwrap();
+    let description = Description::from_proto(&model.spec().description().unwrap());
+    let signature = description.signature(&case.function);
+    let graph = Graph::new(model.program(), function).unwrap();
+    let types = SeamTypes::new(model.program(), function, &model, signature).unwrap();
+    counts.functions += 1;
+    let mut whole = case.runner(Precision::Fp32);
+    let feeds = case.feeds(&whole);
+    let expected: Vec<_> = feeds.iter().map(|f| whole.step(f).unwrap()).collect();
+    let mut done = 0;
+    for _ in 0..40 * CUTS {
+        if done == CUTS {
+            break;
+        }
+        // Two to four stages, by where an operation stands in the program.
+        let seams = random.integer(1, 3);
+        let count = graph.nodes.len() as i64;
+        let at: Vec<usize> = (0..seams)
+            .map(|_| random.integer(0, count - 1) as usize)
+            .collect();
+        let label = |node: usize| at.iter().filter(|&&a| a < node).count();
+        let labels: Vec<usize> = (0..graph.nodes.len()).map(label).collect();
+        let plan = match Plan::new(&graph, &labels) {
+            Ok(plan) => plan,
+            Err(Error::Torn { why, .. }) => {
+                let why = why.split('`').step_by(2).collect::<Vec<_>>().join("`..`");
+                *counts.refused.entry(why).or_default() += 1;
+                continue;
+            }
+            Err(e) => panic!("{}: {e}", case.name),
+        };
+        if plan.stages.len() < 2 {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let parts = match write(dir.path(), &model, &case.function, &graph, &plan, &types) {
+            Ok(parts) => parts,
+            Err(Error::NoPlace { why, .. }) => {
+                *counts.refused.entry(why).or_default() += 1;
+                continue;
+            }
+            Err(e) => panic!("{}: cut at {at:?}: {e}", case.name),
+        };
+        let stages = Executable::open(dir.path()).unwrap();
+        let mut runner = stages.runner(None, Options::default()).unwrap();
+        for (step, want) in expected.iter().enumerate() {
+            let inputs: Vec<String> = runner.inputs().iter().map(|i| i.name.clone()).collect();
+            let feed = feeds[step].iter().filter(|(name, _)| inputs.contains(name));
+            let feed = feed.map(|(name, t)| (name.clone(), t.clone())).collect();
+            let got = runner.step(&feed).unwrap();
+            assert_eq!(got.len(), want.len(), "{}", case.name);
+            for (got, want) in got.iter().zip(want) {
+                let what = format!("{}: step {step}, {} cut at {at:?}", case.name, got.name);
+                assert_eq!(got.name, want.name, "{what}");
+                assert_eq!(got.array.shape(), want.array.shape(), "{what}");
+                let bits = |a: &milwright_verify::Array| {
+                    let values = a.data().to_f64();
+                    values.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+                };
+                assert!(bits(&got.array) == bits(&want.array), "{what}: other bits");
+            }
+        }
+        counts.cuts += 1;
+        counts.stages += parts.len();
+        counts.casts += parts.iter().map(|p| p.casts.len()).sum::<usize>();
+        counts.states += parts.iter().filter(|p| !p.states.is_empty()).count();
+        counts.flexible += usize::from(
+            parts
+                .iter()
+                .flat_map(|p| &p.inputs)
+                .any(|io| io.from.is_some() && io.ty.as_tensor().unwrap().known_shape().is_none()),
+        );
+        done += 1;
+    }
+}
+
+fn cut_all(folder: &Path) -> Counts {
+    let mut counts = Counts::default();
+    let mut random = Random::new(5, 0, "cuts");
+    for package in packages(folder) {
+        if Executable::open(&package).is_ok_and(|e| !e.is_pipeline()) {
+            for case in Case::of(&package) {
+                cut(&package, &case, &mut random, &mut counts);
+            }
+        }
+    }
+    println!(
+        "{} functions, {} cuts into {} stages, {} casts, {} stages with states, {} with flexible \
+         seams",
+        counts.functions, counts.cuts, counts.stages, counts.casts, counts.states, counts.flexible
+    );
+    println!("refused: {:#?}", counts.refused);
+    counts
+}
+
+#[test]
+fn fixtures_cut_anywhere_compute_the_same() {
+    let counts = cut_all(&fixtures());
+    assert!(
+        counts.functions > 20 && counts.cuts > 2 * counts.functions,
+        "too few were cut"
+    );
+    assert!(
+        counts.states > 0 && counts.flexible > 0 && counts.casts > 0,
+        "something was left out"
+    );
+}
+
+#[test]
+fn shared_models_cut_anywhere_compute_the_same() {
+    let Some(models) = shared() else { return };
+    let counts = cut_all(&models.join("edge-cases"));
+    assert!(counts.cuts > counts.functions && counts.states > 0);
+    for name in ["asr-encoder", "embedder", "silero-vad", "hand-detector"] {
+        let counts = cut_all(&models.join(name));
+        assert!(counts.cuts >= CUTS, "{name}");
+    }
+}
