@@ -39,7 +39,7 @@ fn units(report: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn the_front_end_is_cut_behind_its_logarithm() {
+fn the_front_end_is_cut_where_the_neural_engine_can_begin() {
     let dir = tempfile::tempdir().unwrap();
     let model = fixture("mel-frontend/fp32.mlpackage");
     let folder = dir.path().join("stages");
@@ -52,24 +52,15 @@ fn the_front_end_is_cut_behind_its_logarithm() {
         "python",
     ];
     let report = split(&model, &folder, &all);
-    assert_eq!(seams(&report), [["mel"]]);
+    // What is wide stays in front; fp16 breaks nothing on these inputs.
+    assert_eq!(seams(&report), [["power"]]);
     assert_eq!(units(&report), ["cpuAndGPU", "cpuAndNeuralEngine"]);
     assert_eq!(report["verify"]["ok"], true);
     for output in report["verify"]["outputs"].as_array().unwrap() {
         assert_eq!(output["max_abs"], 0.0, "{output}");
     }
-    // The mel is an output of the model too, and leaves from where it arises.
-    let names = |io: &Value| -> Vec<String> {
-        let io = io.as_array().unwrap().iter();
-        io.map(|f| f["name"].as_str().unwrap().to_owned()).collect()
-    };
-    assert_eq!(names(&report["stages"][0]["outputs"]), ["mel"]);
-    assert_eq!(names(&report["stages"][1]["outputs"]), ["features"]);
-    assert_eq!(names(&report["stages"][1]["inputs"]), ["mel"]);
     let why = report["stages"][0]["why"].to_string();
     assert!(why.contains("32000") && why.contains("16384"), "{why}");
-    let barred = report["barred"].to_string();
-    assert!(barred.contains("mel = log"), "{barred}");
 
     // As a model among models.
     let inputs = fixture("mel-frontend/inputs.0.npz");
@@ -92,6 +83,21 @@ fn the_front_end_is_cut_behind_its_logarithm() {
         let text = std::fs::read_to_string(folder.join(name)).unwrap();
         assert!(text.contains("stage1") && text.contains("stage2"), "{name}");
     }
+
+    // Quiet inputs: what is left of them in fp16 has no logarithm.
+    let quiet = ["--range", "-1e-4,1e-4", "--dry-run"];
+    let report = json(0, &[&["split", &model], &quiet[..]].concat());
+    let barred = report["barred"].to_string();
+    assert!(barred.contains("mel = log"), "{barred}");
+    assert_eq!(seams(&report), [["mel"]]);
+    // The mel is an output of the model too, and leaves from where it arises.
+    let names = |io: &Value| -> Vec<String> {
+        let io = io.as_array().unwrap().iter();
+        io.map(|f| f["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&report["stages"][0]["outputs"]), ["mel"]);
+    assert_eq!(names(&report["stages"][1]["outputs"]), ["features"]);
+    assert_eq!(names(&report["stages"][1]["inputs"]), ["mel"]);
 
     // The same bytes again.
     let again = dir.path().join("again");
@@ -148,8 +154,12 @@ fn what_cannot_be_cut_is_refused_and_nothing_is_written() {
         (&asr, vec![], "nothing needs to be cut"),
         (&mel, vec!["--target", "iphone4"], "iphone13"),
         (&mel, vec!["--name", "mel"], "VALUE=FEATURE"),
-        (&mel, vec!["--name", "power=p"], "does not cross"),
-        (&mel, vec!["--name", "mel=m"], "output of the model"),
+        (&mel, vec!["--name", "var_34=p"], "does not cross"),
+        (
+            &mel,
+            vec!["--at", "mel", "--name", "mel=m"],
+            "output of the model",
+        ),
         (
             &mel,
             vec!["--at", "power", "--name", "power=var_30"],
@@ -203,10 +213,10 @@ fn what_is_there_is_replaced_only_when_told() {
     let out = dir.path().join("stages");
     split(&model, &out, &[]);
     let before = files(&out);
-    let args = ["split", &model, "-o", str(&out), "--at", "power"];
+    let args = ["split", &model, "-o", str(&out), "--at", "mel"];
     refused(&args, &["--force"]);
     assert!(files(&out) == before);
-    split(&model, &out, &["--at", "power", "--force"]);
+    split(&model, &out, &["--at", "mel", "--force"]);
     assert!(files(&out) != before);
     // Something else is not replaced at all.
     let other = dir.path().join("other");
@@ -275,22 +285,20 @@ fn the_fused_mel_encoder_is_cut_at_the_normalised_mel() {
     }
     let out = dir.path().join("stages0");
     let first = out.join("stage1.mlpackage");
+    let half = file("preprocessor_fp32.mlpackage");
     for step in 0..2 {
-        let (given, mel) = (
-            file(&format!("inputs.{step}.npz")),
-            file(&format!("mel.{step}.npz")),
-        );
-        let args = [
-            "verify",
-            str(&first),
-            "--inputs",
-            &given,
-            "--against",
-            &mel,
-            "--atol",
-            "1e-4",
-        ];
-        assert_eq!(json(0, &args)["ok"], true);
+        let given = file(&format!("inputs.{step}.npz"));
+        let first = ["verify", str(&first), "--inputs", &given, "--atol"];
+        // The half that was exported alone, bit for bit.
+        let same = [&first[..], &["0", "--against", &half]].concat();
+        assert_eq!(json(0, &same)["ok"], true);
+        // Torch's own transform. What is exported in its place has a table of
+        // sines that is right to 1e-5; evaluated in fp64 it is as far away.
+        let mel = file(&format!("mel.{step}.npz"));
+        let near = json(0, &[&first[..], &["6e-3", "--against", &mel]].concat());
+        let mel = near["outputs"].as_array().unwrap().iter();
+        let mel = mel.into_iter().find(|o| o["name"] == "mel").unwrap();
+        assert!(mel["mean_abs"].as_f64().unwrap() < 1e-4, "{mel}");
     }
     for target in TARGETS {
         let stage = out.join("stage2.mlpackage");
