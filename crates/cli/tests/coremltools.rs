@@ -125,6 +125,59 @@ fn write_pipelines(out: &Path) -> Vec<Written> {
     apart.chain([all]).map(|package| (package, None)).collect()
 }
 
+/// Stages that `split` makes: with and without a seam of its own choice, with
+/// casts, states, flexible shapes, images, early outputs.
+fn write_splits(models: Option<&Path>, out: &Path) -> Vec<Written> {
+    let mut splits = vec![
+        (fixtures().join("mel-frontend/fp32.mlpackage"), "", true),
+        (fixtures().join("mel-frontend/fp32.mlpackage"), "mel", true),
+    ];
+    let shared = [
+        ("mel-encoder/fused_fp32", "", true),
+        ("mel-encoder/fused_fp16", "", true),
+        ("basic-pitch/model", "", true),
+        (
+            "silero-vad/unified",
+            "input_1_cast_fp16,clip_3_cast_fp16",
+            true,
+        ),
+        (
+            "edge-cases/kv_state/model",
+            "x_3_cast_fp16,onehot,var_135_cast_fp16",
+            false,
+        ),
+        ("edge-cases/range_dim/model", "input_3", true),
+        ("edge-cases/enumerated_shapes/model", "input_3", true),
+        ("edge-cases/image_early_exit/model", "x_3", true),
+        ("edge-cases/tied_embedding/model", "input_3", true),
+    ];
+    for (name, at, pipeline) in shared {
+        let model = models.map(|m| m.join(format!("{name}.mlpackage")));
+        splits.extend(model.map(|m| (m, at, pipeline)));
+    }
+    let mut written = Vec::new();
+    for (number, (model, at, pipeline)) in splits.iter().enumerate() {
+        let folder = out.join(format!("split{number}"));
+        let mut args = vec!["split", str(model), "-o", str(&folder)];
+        if !at.is_empty() {
+            args.extend(["--at", at]);
+        }
+        // States do not go into Core ML pipelines.
+        if *pipeline {
+            args.push("--pipeline");
+        }
+        expect(0, &args);
+        let stages = packages(&folder).into_iter();
+        written.extend(stages.map(|stage| (stage, Some(model.clone()))));
+    }
+    println!(
+        "{} splits, {} packages of them",
+        splits.len(),
+        written.len()
+    );
+    written
+}
+
 #[test]
 fn coremltools_opens_what_milwright_writes() {
     let Some(python) = python() else { return };
@@ -135,6 +188,7 @@ fn coremltools_opens_what_milwright_writes() {
     }
     let mut written = write_pipelines(dir.path());
     let pipelines = written.len();
+    written.extend(write_splits(shared().as_deref(), dir.path()));
     for (number, source) in sources.iter().enumerate() {
         written.extend(write_all(source, dir.path(), number));
     }
