@@ -243,3 +243,31 @@ fn text_names_rule_place_number_and_limit() {
         assert!(text.contains(words), "no {words:?} in:\n{text}");
     }
 }
+
+/// A pipeline manifest: each stage for the units that it records, unless the
+/// user says otherwise.
+#[test]
+fn stages_are_linted_for_their_own_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let stages = folder.path().join("stages");
+    let model = fixture("mel-frontend/fp32.mlpackage");
+    expect(0, &["split", &model, "-o", str(&stages)]);
+    let (status, report) = lint(&stages, &[]);
+    assert_eq!((status, errors(&report, "dimension-cap")), (0, 0));
+    assert_eq!(report["units"], "of each stage");
+    let (status, all) = lint(&stages, &["--unit", "all"]);
+    assert_eq!(status, 1);
+    assert!(errors(&all, "dimension-cap") > 0);
+    let wide = findings(&all)
+        .iter()
+        .find(|f| f["code"] == "dimension-cap")
+        .unwrap();
+    assert_eq!(wide["stage"], "stage1");
+    let manifest = stages.join("pipeline.json");
+    assert_eq!(lint(&manifest, &[]).1["findings"], report["findings"]);
+    println!(
+        "{} findings, {} for all units",
+        findings(&report).len(),
+        findings(&all).len()
+    );
+}
