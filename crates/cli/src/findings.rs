@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use milwright_ir::{Location, Severity};
-use milwright_passes::lint::{Finding, Rule, Target};
+use milwright_passes::lint::{Effect, Finding, Rule, Target};
 use serde::Serialize;
 
 use crate::terminal::Terminal;
@@ -42,7 +42,7 @@ pub(crate) struct Entry {
     pub(crate) stage: Option<String>,
     #[serde(flatten)]
     pub(crate) finding: Finding,
-    pub(crate) effect: milwright_passes::lint::Effect,
+    pub(crate) effect: Effect,
     /// Numbers of the rule in the collected rule base.
     pub(crate) ids: &'static [&'static str],
     /// The command that mends it.
@@ -114,17 +114,18 @@ impl Report {
             return Ok(());
         };
         let rule = first.rule();
-        let units: Vec<&str> = rule.units.iter().map(|u| u.words()).collect();
-        let on = match units.as_slice() {
-            [] => String::new(),
-            units => format!(" on {}", units.join(", ")),
+        let units: Vec<&str> = match rule.effect {
+            Effect::LeavesNeuralEngine => Vec::new(),
+            _ => rule.units.iter().map(|u| u.words()).collect(),
         };
+        let confidence = first.finding.confidence.to_string();
+        let known: Vec<&str> = units.into_iter().chain([confidence.as_str()]).collect();
         out.heading(&format!(
-            "{}[{}]: {}{on}, {}",
+            "{}[{}]: {} ({})",
             first.finding.diagnostic.severity,
             rule.name,
             rule.effect.words(),
-            first.finding.confidence
+            known.join(", ")
         ))?;
         for entry in all {
             self.show_one(entry, out)?;

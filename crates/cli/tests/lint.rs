@@ -178,11 +178,18 @@ fn good_models_have_no_errors() {
             &models.join("silero-vad/unified.mlpackage"),
             &["--target", target],
         );
-        assert_eq!(
-            (status, report["errors"].as_u64()),
-            (0, Some(0)),
-            "{target}"
-        );
+        let errors = findings(&report)
+            .iter()
+            .filter(|f| f["severity"] == "error");
+        let errors: Vec<&str> = errors.map(|f| f["code"].as_str().unwrap()).collect();
+        // On an M5 it has an operation that ended processes on the GPU.
+        let known: &[&str] = if target == "m5" {
+            &["gpu-recurrent"]
+        } else {
+            &[]
+        };
+        assert_eq!(errors, known, "{target}");
+        assert_eq!(status == 1, !known.is_empty(), "{target}");
     }
     let (_, report) = lint(&models.join("basic-pitch/model.mlpackage"), &[]);
     assert!(errors(&report, "dimension-cap") > 0);
@@ -211,7 +218,7 @@ fn rules_are_selected_and_explained() {
         &["did you mean `fp32-compute`?"],
     );
     refused(
-        &["lint", &model, "--function", "mian"],
+        &["lint", &model, "--function", "mains"],
         &["did you mean `main`?"],
     );
     let text = expect(0, &["lint", "--explain", "SHP04"]);

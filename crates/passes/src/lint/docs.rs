@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::finding::{Rule, Unit};
 use super::rules::rules;
+use super::target::Target;
 use super::unchecked::UNCHECKED;
 
 /// The documentation of every rule, in Markdown.
@@ -24,12 +25,30 @@ pub fn markdown() -> String {
          or is much slower; `note`: worth knowing. The exit status is 1 when there is an error.\n",
     );
     // Writing to a string cannot fail.
+    let _ = targets(&mut out);
     let _ = table(&mut out);
     for rule in rules() {
         let _ = section(&mut out, rule);
     }
     let _ = unchecked(&mut out);
     out
+}
+
+fn targets(out: &mut String) -> std::fmt::Result {
+    out.push_str(
+        "\n`--target` names a device or chip. No source that we trust says which family A17 and later \
+         are, so they have the limits of A16; `any` has those of the oldest.\n\n\
+         | target | family | largest tensor |\n|---|---|---|\n",
+    );
+    for target in Target::all() {
+        writeln!(
+            out,
+            "| `{target}` | {} | {} |",
+            target.family(),
+            target.caps()
+        )?;
+    }
+    Ok(())
 }
 
 fn table(out: &mut String) -> std::fmt::Result {

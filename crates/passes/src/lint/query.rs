@@ -1,6 +1,7 @@
 //! Questions that several rules ask about operations.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use half::f16;
 use milwright_ir::arena::Id;
@@ -150,10 +151,22 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The weights of each output channel: of rows (`[out, ..]`), or of columns
-    /// (`[in, out]`). `None` for constants that are no fp16 or fp32 tensor, or
-    /// cannot be read.
-    pub fn channels(&self, constant: &Constant, columns: bool) -> Option<Vec<Channel>> {
+    /// The weights of each output channel of a `conv`, `linear` or `matmul`;
+    /// `None` when they are no constant fp16 or fp32 tensor, or cannot be read.
+    /// Read once.
+    pub fn channels(&self, id: OpId) -> Option<Rc<[Channel]>> {
+        if let Some(known) = self.channels.borrow().get(&id) {
+            return known.clone();
+        }
+        let weights = self.weights(id);
+        let found = weights.and_then(|(w, columns)| self.read_channels(w, columns));
+        let found: Option<Rc<[Channel]>> = found.map(Into::into);
+        self.channels.borrow_mut().insert(id, found.clone());
+        found
+    }
+
+    /// Output channels are rows (`[out, ..]`) or columns (`[in, out]`).
+    fn read_channels(&self, constant: &Constant, columns: bool) -> Option<Vec<Channel>> {
         let ty = constant.tensor_type()?;
         let shape = ty.known_shape()?;
         if columns && shape.len() != 2 {
@@ -195,14 +208,14 @@ impl<'a> Scope<'a> {
     }
 
     /// The constant weights of a `conv`, `linear` or `matmul`, and whether its
-    /// output channels are columns. Its parameter is named, too.
-    pub fn weights(&self, id: OpId) -> Option<(&'static str, &'a Constant, bool)> {
+    /// output channels are columns.
+    fn weights(&self, id: OpId) -> Option<(&'a Constant, bool)> {
         let (param, columns) = match self.op(id).op_type.as_str() {
             "conv" | "linear" => ("weight", false),
             "matmul" => ("y", !self.truth(id, "transpose_y").unwrap_or(false)),
             _ => return None,
         };
-        Some((param, self.constant(id, param)?, columns))
+        Some((self.constant(id, param)?, columns))
     }
 
     /// The length of the longest path to each value, counting the operations

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use milwright_ir::arena::Id;
 use milwright_ir::features::{Feature, FeatureKind, Flexibility, Signature};
@@ -13,6 +14,7 @@ use milwright_ir::{
 
 use super::Input;
 use super::finding::Units;
+use super::query::Channel;
 use super::range::Range;
 use super::target::{Caps, Target};
 
@@ -51,6 +53,7 @@ pub struct Scope<'a> {
     readers: Vec<Vec<OpId>>,
     is_output: Vec<bool>,
     ranges: RefCell<BTreeMap<OpId, Option<Range>>>,
+    pub(super) channels: RefCell<BTreeMap<OpId, Option<Rc<[Channel]>>>>,
 }
 
 impl<'a> Scope<'a> {
@@ -106,6 +109,7 @@ impl<'a> Scope<'a> {
             readers,
             is_output,
             ranges: RefCell::default(),
+            channels: RefCell::default(),
         })
     }
 

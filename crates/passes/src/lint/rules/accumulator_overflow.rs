@@ -59,8 +59,7 @@ fn worst(scope: &Scope<'_>, id: OpId) -> Option<(f64, f64, bool)> {
     if !scope.is_half(id) {
         return None;
     }
-    let (_, weights, columns) = scope.weights(id)?;
-    let channels = scope.channels(weights, columns)?;
+    let channels = scope.channels(id)?;
     let sum = channels.iter().map(|c| c.sum).fold(0.0, f64::max);
     let input = scope.magnitude(id, "x");
     Some((sum, input.unwrap_or(1.0), input.is_some()))

@@ -71,8 +71,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         let found = Found::each(scope.at_all(ops), |n| {
             let ops = counted(n, "convolution");
             match fault {
-                Fault::Wide => format!("{ops} with kernels up to {size} wide; {widest} is taken"),
-                Fault::High => format!("{ops} with kernels up to {size} high; {highest} is taken"),
+                Fault::Wide => format!("{ops} with kernels up to {size} wide; at most {widest} is taken"),
+                Fault::High => format!("{ops} with kernels up to {size} high; at most {highest} is taken"),
                 Fault::Square => {
                     format!("{ops} with square kernels up to {size}; from {squarest} on compiling may take minutes")
                 }

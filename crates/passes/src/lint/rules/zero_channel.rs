@@ -69,10 +69,9 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
 }
 
 fn small_channels(scope: &Scope<'_>, id: OpId) -> usize {
-    let weights = scope.weights(id);
-    let channels = weights.and_then(|(_, w, columns)| scope.channels(w, columns));
-    let small = channels.iter().flatten().filter(|c| c.largest < LIMIT);
-    small.count()
+    let channels = scope.channels(id);
+    let all = channels.iter().flat_map(|c| c.iter());
+    all.filter(|c| c.largest < LIMIT).count()
 }
 
 #[cfg(test)]
