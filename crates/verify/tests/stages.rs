@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use common::{fixtures, repository, shared};
 use milwright_interp::Options;
+use milwright_package::proto::feature_type::Type;
 use milwright_package::{
-    ComputeUnits, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineFolder, PipelineManifest, WriteOptions,
+    ComputeUnits, PIPELINE_FILE, PIPELINE_SCHEMA, Package, PipelineFolder, PipelineManifest, Spec,
+    WriteOptions,
 };
 use milwright_verify::inputs::Ranges;
 use milwright_verify::{Error, Executable, NamedArrays, npz};
@@ -268,6 +270,99 @@ fn published_packages_run_as_stages() {
         assert_eq!(output.array.data().to_f64(), same.array.data().to_f64());
     }
     println!("{} outputs equal", together.len());
+
+    // As one package: the shape that the encoder leaves out is filled in, for
+    // Core ML wants the same from who gives and who takes.
+    let out = dir.path().join("all.mlpackage");
+    let folder = PipelineFolder::open(dir.path()).unwrap();
+    folder.save_package(&out, WriteOptions::default()).unwrap();
+    let shape = |spec: &Spec| {
+        let output = spec.description().unwrap().output.swap_remove(0);
+        match output.r#type.unwrap().r#type.unwrap() {
+            Type::MultiArrayType(array) => array.shape,
+            other => panic!("{other:?}"),
+        }
+    };
+    let package = Package::open(&out).unwrap();
+    let [(name, encoder), _] = &package.spec().pipeline().unwrap()[..] else {
+        panic!("two stages");
+    };
+    assert_eq!(
+        (name.as_str(), shape(encoder)),
+        ("encoder", vec![1, 128, 1])
+    );
+    let alone = Package::open(source.join("encoder.mlpackage")).unwrap();
+    assert_eq!(shape(alone.spec()), Vec::<i64>::new());
+    let whole = Executable::open(&out).unwrap();
+    let mut whole = whole.runner(None, Options::default()).unwrap();
+    let feed = whole.feed(&inputs, "random").unwrap();
+    for (a, b) in whole.step(&feed).unwrap().iter().zip(&together) {
+        assert_eq!(a.array.data().to_f64(), b.array.data().to_f64());
+    }
+}
+
+#[test]
+fn what_cannot_be_one_package_is_refused_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let mut manifest = stages::unpack(&pipeline(), folder);
+    let out = folder.join("all.mlpackage");
+    let refused = |out: &Path, words: &[&str]| {
+        let pipeline = PipelineFolder::open(folder).unwrap();
+        let error = pipeline.save_package(out, WriteOptions::default());
+        let error = error.unwrap_err().to_string();
+        for word in words {
+            assert!(error.contains(word), "no {word:?} in: {error}");
+        }
+        println!("{error}");
+    };
+    refused(&folder.join("all.mlmodel"), &["all.mlmodel", ".mlpackage"]);
+    refused(&folder.join("head.mlpackage"), &["exists already"]);
+    refused(&folder.join("head.mlpackage/x.mlpackage"), &["lies inside"]);
+    assert!(!out.exists());
+
+    // Stages that describe a feature differently.
+    let head = folder.join("head.mlpackage");
+    let spec = head.join("Data/com.apple.CoreML/model.mlmodel");
+    let package = Package::open(&head).unwrap();
+    let mut description = package.spec().description().unwrap();
+    let hidden = description
+        .input
+        .iter_mut()
+        .find(|f| f.name == "hidden")
+        .unwrap();
+    match hidden.r#type.as_mut().unwrap().r#type.as_mut().unwrap() {
+        Type::MultiArrayType(array) => array.shape = vec![3, 41],
+        other => panic!("{other:?}"),
+    }
+    let changed = package.spec().with_description(&description).unwrap();
+    std::fs::write(&spec, changed.bytes()).unwrap();
+    refused(&out, &["`head`", "has changed"]);
+    let record = |manifest: &PipelineManifest, number: usize| {
+        let stage = &manifest.stages[number];
+        let root = folder.join(&stage.package);
+        stages::record(
+            &root,
+            &stage.name,
+            stage.compute_units,
+            &manifest.stages[..number],
+        )
+    };
+    manifest.stages[1] = record(&manifest, 1);
+    manifest.save(&folder.join(PIPELINE_FILE), true).unwrap();
+    refused(&out, &["`embed` and `head` describe `hidden` differently"]);
+
+    // A stage that keeps states.
+    let root = folder.join("only.mlpackage");
+    copy(&fixtures().join("transformer-kv/fp16.mlpackage"), &root);
+    let stage = stages::record(&root, "only", ComputeUnits::All, &[]);
+    manifest.inputs = stage.inputs.iter().map(|f| f.name.clone()).collect();
+    manifest.outputs = stage.outputs.iter().map(|f| f.name.clone()).collect();
+    manifest.stages = vec![stage];
+    manifest.save(&folder.join(PIPELINE_FILE), true).unwrap();
+    refused(&out, &["`only` keeps states", "--loader"]);
+    assert!(!out.exists());
+    println!("6 refused");
 }
 
 #[test]
