@@ -4,6 +4,9 @@
 //! `.mlmodel`: the manifest, and the [`Spec`], which keeps the bytes it was read
 //! from. Weights stay in their file until a [`Blob`] is asked for.
 //!
+//! [`PipelineFolder`] is a folder of such packages that run one after the other,
+//! with the manifest (`pipeline.json`) that says how.
+//!
 //! Nothing is lost: what is not changed is written as it was read, byte for
 //! byte, and a change that would drop fields which this build does not know is
 //! an error that names them.

@@ -346,3 +346,34 @@ fn a_package_behind_a_link_that_leaves_is_refused() {
     let error = PipelineFolder::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("leads out"), "{error}");
 }
+
+/// Whatever is done to the bytes, the manifest is read or refused.
+#[test]
+fn damaged_bytes_never_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = folder(dir.path()).to_json().into_bytes();
+    let path = Path::new(PIPELINE_FILE);
+    let (mut read, mut refused) = (0, 0);
+    let mut try_it = |bytes: &[u8]| match PipelineManifest::parse(bytes, path) {
+        Ok(manifest) => {
+            // What is accepted is written and read again as the same.
+            let again = PipelineManifest::parse(manifest.to_json().as_bytes(), path).unwrap();
+            assert_eq!(again, manifest);
+            read += 1;
+        }
+        Err(error) => {
+            assert!(error.to_string().contains(PIPELINE_FILE), "{error}");
+            refused += 1;
+        }
+    };
+    for at in 0..text.len() {
+        try_it(&text[..at]);
+        for byte in [0, b'"', b'}', b',', b'9', b'.', 0xff] {
+            let mut damaged = text.clone();
+            damaged[at] = byte;
+            try_it(&damaged);
+        }
+    }
+    println!("{refused} damaged manifests refused, {read} read");
+    assert!(refused > read && read > 0);
+}

@@ -4,7 +4,7 @@
 // stages beside each other: into its bundle, where Xcode compiles them, or into
 // any folder.
 //
-//     let model = try StagedModel(folder: Bundle.main.bundleURL)
+//     let model = try StagedModel(folder: Bundle.main.resourceURL!)
 //     let results = try model.predictions(from: chunks)
 //
 // Loading compiles and blocks: keep it off the main thread. An instance is for
@@ -172,7 +172,7 @@ public final class StagedModel {
     }
 
     /// The compiled form of a stage: the one that Xcode put into the bundle, or
-    /// one made now, once for this instance.
+    /// one made now, in the temporary folder, once for this instance.
     private func compiledStage(_ index: Int) throws -> URL {
         let stage = Self.stages[index]
         let package = folder.appendingPathComponent(stage.package)

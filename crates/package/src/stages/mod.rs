@@ -308,6 +308,7 @@ impl PipelineFolder {
         };
         let mut found: BTreeMap<&str, _> = package.files().iter().map(|f| (f.path(), f)).collect();
         // Sizes and names first: they cost nothing.
+        let mut pairs = Vec::with_capacity(stage.files.len());
         for recorded in &stage.files {
             let name = recorded.path.as_str();
             let Some(file) = found.remove(name) else {
@@ -321,21 +322,19 @@ impl PipelineFolder {
                 );
                 return Err(changed(name, fault));
             }
+            pairs.push((recorded, file));
         }
         if let Some((name, _)) = found.pop_first() {
             return Err(changed(name, "is not recorded".to_owned()));
         }
-        for recorded in &stage.files {
-            let name = recorded.path.as_str();
-            let file = package.files().iter().find(|file| file.path() == name);
-            let Some(file) = file else { continue };
+        for (recorded, file) in pairs {
             let sha256 = sha256(&package.source(file)?)?;
             if sha256 != recorded.sha256 {
                 let fault = format!(
                     "has another content: its SHA-256 is {sha256}, and {} is recorded",
                     recorded.sha256
                 );
-                return Err(changed(name, fault));
+                return Err(changed(&recorded.path, fault));
             }
         }
         Ok(())
