@@ -338,17 +338,8 @@ fn what_cannot_be_one_package_is_refused_and_nothing_is_written() {
     let changed = package.spec().with_description(&description).unwrap();
     std::fs::write(&spec, changed.bytes()).unwrap();
     refused(&out, &["`head`", "has changed"]);
-    let record = |manifest: &PipelineManifest, number: usize| {
-        let stage = &manifest.stages[number];
-        let root = folder.join(&stage.package);
-        stages::record(
-            &root,
-            &stage.name,
-            stage.compute_units,
-            &manifest.stages[..number],
-        )
-    };
-    manifest.stages[1] = record(&manifest, 1);
+    let (embed, units) = (&manifest.stages[..1], manifest.stages[1].compute_units);
+    manifest.stages[1] = stages::record(&head, "head", units, embed);
     manifest.save(&folder.join(PIPELINE_FILE), true).unwrap();
     refused(&out, &["`embed` and `head` describe `hidden` differently"]);
 
