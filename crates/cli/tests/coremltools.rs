@@ -128,7 +128,8 @@ fn write_all(source: &Path, out: &Path, number: usize) -> Vec<Written> {
         .collect()
 }
 
-/// The packages of a folder of stages, by themselves and in one.
+/// The packages of a folder of stages, by themselves and, if that was written,
+/// in one.
 fn in_folder(folder: &Path) -> Vec<Written> {
     let manifest = PipelineFolder::open(folder).unwrap();
     let stages = manifest.manifest().stages.iter();
@@ -140,11 +141,11 @@ fn in_folder(folder: &Path) -> Vec<Written> {
     stages
         .into_iter()
         .map(Written::from)
-        .chain([whole])
+        .chain(Some(whole).filter(|whole| whole.package.exists()))
         .collect()
 }
 
-/// Stages apart and in one package: those of a pipeline, and what `split` makes.
+/// The stages of a pipeline, apart and in one package again.
 fn write_pipelines(out: &Path) -> Vec<Written> {
     let source = fixtures().join("../pipelines/programs/model.mlpackage");
     let folder = out.join("stages");
@@ -158,16 +159,6 @@ fn write_pipelines(out: &Path) -> Vec<Written> {
     // coremltools joins only packages whose weights have the usual name.
     for whole in &mut written {
         whole.stages.clear();
-    }
-    let mut models = vec![fixtures().join("mel-frontend/fp32.mlpackage")];
-    if let Some(shared) = shared() {
-        models.push(shared.join("mel-encoder/fused_fp32.mlpackage"));
-        models.push(shared.join("mel-encoder/fused_fp16.mlpackage"));
-    }
-    for (number, model) in models.iter().filter(|model| model.exists()).enumerate() {
-        let folder = out.join(format!("split-{number}"));
-        expect(0, &["split", str(model), "-o", str(&folder), "--pipeline"]);
-        written.extend(in_folder(&folder));
     }
     written
 }
@@ -214,8 +205,7 @@ fn write_splits(models: Option<&Path>, out: &Path) -> Vec<Written> {
             args.push("--pipeline");
         }
         expect(0, &args);
-        let stages = packages(&folder).into_iter();
-        written.extend(stages.map(|stage| (stage, Some(model.clone()))));
+        written.extend(in_folder(&folder));
     }
     println!(
         "{} splits, {} packages of them",
