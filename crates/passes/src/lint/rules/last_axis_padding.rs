@@ -37,7 +37,7 @@ fn waste(ty: &TensorType) -> Option<(u64, u64)> {
     if !ty.dtype.is_float() || last < 2 {
         return None;
     }
-    let padded = (elements / last).checked_mul(last.next_multiple_of(MULTIPLE))?;
+    let padded = (elements / last).checked_mul(last.checked_next_multiple_of(MULTIPLE)?)?;
     let added = padded.checked_sub(elements)?.checked_mul(2)?;
     (added >= WASTE && padded / 5 >= elements / 4).then_some((added, last))
 }
