@@ -6,6 +6,7 @@ use milwright_ir::{Location, Severity};
 use milwright_passes::lint::{Effect, Finding, Rule, Target};
 use serde::Serialize;
 
+use crate::device::DeviceReport;
 use crate::terminal::Terminal;
 
 /// Places of a finding that are shown; the rest is in the JSON.
@@ -32,6 +33,9 @@ pub(crate) struct Report {
     pub(crate) notes: usize,
     /// The worst first; equally bad ones in program order.
     pub(crate) findings: Vec<Entry>,
+    /// What a device did, when a file of it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<DeviceReport>,
 }
 
 /// A finding, with what only the command knows.
@@ -101,6 +105,9 @@ impl Report {
             let same = |e: &&Entry| (e.rule().name, e.finding.diagnostic.severity) == key;
             let all: Vec<&Entry> = self.findings.iter().filter(same).collect();
             self.show_rule(&all, out)?;
+        }
+        if let Some(device) = &self.device {
+            device.show(out)?;
         }
         if !self.findings.is_empty() {
             out.line("")?;

@@ -7,6 +7,7 @@
 mod commands;
 mod comparison;
 mod cutting;
+mod device;
 mod error;
 mod findings;
 mod loader;
@@ -14,6 +15,7 @@ mod names;
 mod preflight;
 mod progress;
 mod report;
+mod sarif;
 mod stages;
 mod steps;
 mod table;

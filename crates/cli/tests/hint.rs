@@ -200,3 +200,96 @@ fn wrong_usage_is_refused() {
     expect(2, &["hint", &model, "--show", "--clear"]);
     expect(2, &["hint", &model, "--units", "ane", "-o", str(&out)]);
 }
+
+#[test]
+fn lint_decides_operation_by_operation() {
+    let scratch = tempfile::tempdir().unwrap();
+    let model = fixture("asr-encoder/fp32.mlpackage");
+    let mut counts = Vec::new();
+    for (model, out) in [(model, "a"), (fixture("asr-encoder/fp16.mlpackage"), "b")] {
+        let out = scratch.path().join(out).with_extension("mlpackage");
+        let args = ["hint", &model, "--from-lint", "--units", "cpu-and-ne", "-o"];
+        let args: Vec<&str> = args.into_iter().chain([str(&out)]).collect();
+        let written = json(0, &args);
+        assert_eq!(written["units"], "cpuAndNeuralEngine");
+        let ane = serde_json::json!(["ane"]);
+        let cpu = serde_json::json!(["bnns", "classic_cpu", "e5_minimal_cpu"]);
+        let operations = written["operations"].as_array().unwrap();
+        let there = operations.iter().filter(|op| op["backends"] == ane).count();
+        let here = operations.iter().filter(|op| op["backends"] == cpu).count();
+        assert_eq!(there + here, operations.len());
+        assert_eq!(written["operations_that_run"], operations.len());
+        counts.push((there, here));
+    }
+    println!("{counts:?} operations for Neural Engine and CPU, of fp32 and fp16");
+    // Single precision never runs there; half precision mostly does.
+    assert!(counts[0].1 > 10 * counts[0].0);
+    assert!(counts[1].0 > counts[1].1);
+    refused(
+        &[
+            "hint",
+            &fixture("conv3d/fp32.mlpackage"),
+            "--from-lint",
+            "--units",
+            "cpu",
+            "-o",
+            "x.mlpackage",
+        ],
+        &["no Neural Engine"],
+    );
+}
+
+#[test]
+fn stages_of_a_pipeline_change_their_units() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, out) = (scratch.path().join("stages"), scratch.path());
+    let model = fixture("mel-frontend/fp32.mlpackage");
+    expect(0, &["split", &model, "-o", str(&folder)]);
+    let manifest = folder.join("pipeline.json");
+    let stages = json(0, &["hint", str(&manifest), "--show"])["stages"].clone();
+    let name = stages[0]["name"].as_str().unwrap().to_owned();
+    let before = stages[0]["compute_units"].clone();
+    let args = [
+        "hint",
+        str(&manifest),
+        "--stage",
+        &name,
+        "--units",
+        "cpu",
+        "-o",
+    ];
+    let to = |path| -> Vec<&str> { args.into_iter().chain([path]).collect() };
+    refused(&to(str(&manifest)), &["--force"]);
+    let other = out.join("pipeline.json");
+    refused(&to(str(&other)), &["stays with its stages"]);
+    assert!(!other.exists());
+    let mut forced = to(str(&manifest));
+    forced.push("--force");
+    let after = json(0, &forced)["stages"].clone();
+    assert_ne!(before, "cpuOnly");
+    assert_eq!(after[0]["compute_units"], "cpuOnly");
+    assert_eq!(json(0, &["hint", str(&folder), "--show"])["stages"], after);
+    for at in 1..after.as_array().unwrap().len() {
+        assert_eq!(stages[at], after[at]);
+    }
+    let wrong = [
+        "hint",
+        str(&manifest),
+        "--stage",
+        "stagee1",
+        "--units",
+        "cpu",
+        "-o",
+        "x",
+    ];
+    refused(&wrong, &["stagee1"]);
+    refused(
+        &["hint", str(&manifest), "--units", "cpu", "-o", "x"],
+        &["--stage"],
+    );
+    refused(
+        &["hint", &model, "--stage", "a", "--units", "cpu", "-o", "x"],
+        &["pipeline.json"],
+    );
+    println!("{} stages", after.as_array().unwrap().len());
+}

@@ -12,7 +12,9 @@ use milwright_passes::lint::{self, Input, Rule, Settings, Target, Units};
 use super::rules::explain;
 use super::split::target;
 use crate::Outcome;
+use crate::device::{DeviceReport, Kind};
 use crate::findings::{Entry, Report};
+use crate::sarif;
 use crate::terminal::Terminal;
 
 /// Find what fails, gives wrong numbers or is slow on Apple devices, as far as
@@ -62,9 +64,33 @@ pub(crate) struct Options {
     #[arg(long, value_name = "RULE", conflicts_with = "model")]
     explain: Option<String>,
 
+    /// Show what a device did beside the prediction: the analytics.mil that Core
+    /// ML's compiler leaves in its cache
+    /// (Library/Caches/PROCESS/com.apple.e5rt.e5bundlecache).
+    #[arg(long, value_name = "FILE")]
+    analytics: Option<PathBuf>,
+
+    /// The same from a dump of MLComputePlan in JSON: that of coremltools, or a
+    /// row with type, name and preferred device for each operation.
+    #[arg(long, value_name = "FILE", conflicts_with = "analytics")]
+    compute_plan: Option<PathBuf>,
+
+    /// Print SARIF 2.1.0.
+    #[arg(long, conflicts_with_all = ["json", "analytics", "compute_plan"])]
+    sarif: bool,
+
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl Options {
+    /// The file that a device wrote, and what it is.
+    fn record(&self) -> Option<(Kind, &Path)> {
+        let analytics = self.analytics.as_deref().map(|file| (Kind::Analytics, file));
+        let plan = self.compute_plan.as_deref();
+        analytics.or(plan.map(|file| (Kind::ComputePlan, file)))
+    }
 }
 
 /// A program to be linted, and the compute units that it is loaded with.
@@ -107,6 +133,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         warnings: 0,
         notes: 0,
         findings: Vec::new(),
+        device: None,
     };
     let functions = parts.iter().flat_map(|p| &p.program.functions);
     let names: Vec<&str> = functions.map(|f| f.name.as_str()).collect();
@@ -134,12 +161,26 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             function: options.function.clone(),
             rules: rules.clone(),
         };
+        if let Some((kind, file)) = options.record() {
+            if parts.len() > 1 {
+                bail!(
+                    "{} is of one model, and {} has {} stages; lint the package of the stage",
+                    file.display(),
+                    path.display(),
+                    parts.len()
+                );
+            }
+            let left = lint::placement::left(&input, &settings);
+            report.device = Some(DeviceReport::new(kind, file, &part.program, &left)?);
+        }
         let found = lint::lint(&input, &settings).into_iter();
         let entries = found.map(|f| Entry::new(f, part.stage.clone(), path, options.target));
         report.findings.extend(entries);
     }
     report.finish();
-    if options.json {
+    if options.sarif {
+        out.json(&sarif::log(&report, &rules))?;
+    } else if options.json {
         out.json(&report)?;
     } else {
         report.show(out)?;
