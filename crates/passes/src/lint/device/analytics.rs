@@ -31,11 +31,7 @@ pub fn analytics(text: &str) -> Result<Record, Error> {
     let mut record = Record::default();
     let mut function = None;
     for statement in Statements::of(text) {
-        if let Some(at) = statement
-            .find("func ")
-            .filter(|at| opens_function(statement, *at))
-        {
-            let header = &statement[at + 5..];
+        if let Some(header) = statement.trim_start().strip_prefix("func ") {
             let name: String = header.chars().take_while(|c| is_name(*c)).collect();
             record.costs.extend(costs(header));
             function = Some(name);
@@ -52,14 +48,6 @@ pub fn analytics(text: &str) -> Result<Record, Error> {
         ));
     }
     Ok(record)
-}
-
-/// Whether `func ` there is a word of its own.
-fn opens_function(statement: &str, at: usize) -> bool {
-    statement[..at]
-        .chars()
-        .next_back()
-        .is_none_or(char::is_whitespace)
 }
 
 fn is_name(c: char) -> bool {

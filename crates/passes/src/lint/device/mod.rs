@@ -90,8 +90,7 @@ pub fn unit(name: &str) -> Option<Unit> {
         | "ne"
         | "neuralengine"
         | "neuralenginecomputedevice"
-        | "mlneuralenginecomputedevice"
-        | "cpuandneuralengine" => Unit::Ane,
+        | "mlneuralenginecomputedevice" => Unit::Ane,
         "gpu" | "mpsgraph" | "mps" | "gpucomputedevice" | "mlgpucomputedevice" => Unit::Gpu,
         "cpu" | "bnns" | "classiccpu" | "e5minimalcpu" | "jitcall" | "cpucomputedevice"
         | "mlcpucomputedevice" => Unit::Cpu,
