@@ -179,11 +179,7 @@ fn write_splits(models: Option<&Path>, out: &Path) -> Vec<Written> {
             "input_1_cast_fp16,clip_3_cast_fp16",
             true,
         ),
-        (
-            "edge-cases/kv_state/model",
-            "x_3_cast_fp16,onehot,var_135_cast_fp16",
-            false,
-        ),
+        ("edge-cases/kv_state/model", "var_135_cast_fp16", false),
         ("edge-cases/range_dim/model", "input_3", true),
         ("edge-cases/enumerated_shapes/model", "input_3", true),
         ("edge-cases/image_early_exit/model", "x_3", true),

@@ -366,7 +366,7 @@ fn damaged_bytes_never_panic() {
             refused += 1;
         }
     };
-    for at in 0..text.len() {
+    for at in (0..text.len()).step_by(5) {
         try_it(&text[..at]);
         for byte in [0, b'"', b'}', b',', b'9', b'.', 0xff] {
             let mut damaged = text.clone();
