@@ -137,7 +137,7 @@ pub(super) mod cases {
         ));
         assert_eq!(f.places.len(), 2);
         assert_eq!(f.diagnostic.location.value.as_deref(), Some("audio"));
-        assert_eq!(f.places[1].op_id.is_some(), true);
+        assert!(f.places[1].op_id.is_some());
     }
 
     #[test]
