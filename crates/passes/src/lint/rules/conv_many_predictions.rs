@@ -41,7 +41,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let places = scope.at_all(scope.of_type(&["conv", "conv_transpose"]));
     let found = Found::each(places, |n| {
         format!(
-            "{n} convolutions: more than about {LIMIT} single predictions were seen to leak surfaces"
+            "{n} x convolution: more than about {LIMIT} single predictions were seen to leak surfaces"
         )
     });
     let help = "predict in batches, and load the model again after every 300 predictions";

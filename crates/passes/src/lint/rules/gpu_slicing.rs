@@ -57,11 +57,22 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
             places.push(scope.at(id));
         }
     }
-    let [gathers, strided, deep] = counts;
+    let words = [
+        ("gather", "gathers"),
+        ("strided slice", "strided slices"),
+        (
+            "slice or selection of rank 5",
+            "slices or selections of rank 5",
+        ),
+    ];
+    let parts = counts.iter().zip(words).filter(|(n, _)| **n > 0);
+    let parts: Vec<String> = parts
+        .map(|(&n, (one, many))| format!("{n} {}", if n == 1 { one } else { many }))
+        .collect();
     let found = Found::each(places, |_| {
         format!(
-            "{gathers} gathers, {strided} strided slices and {deep} slices or selections of rank 5 \
-             may make the GPU's compiler fail (`MLIR pass manager failed`)"
+            "{} may make the GPU's compiler fail (`MLIR pass manager failed`)",
+            parts.join(", ")
         )
     });
     let help = "only if it does: slices of stride 1, one-hot products, four axes";

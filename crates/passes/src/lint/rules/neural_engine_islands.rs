@@ -45,13 +45,17 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let operations: usize = islands.iter().map(|s| s.ops.len()).sum();
     let places = scope.at_all(islands.iter().filter_map(|s| s.ops.first().copied()));
     let found = Found::each(places, |_| {
-        let (words, are) = match count {
+        let (islands, stand) = match count {
             1 => ("island", "stands"),
             _ => ("islands", "stand"),
         };
+        let operations = match operations {
+            1 => "1 operation".to_owned(),
+            n => format!("{n} operations"),
+        };
         format!(
-            "{count} {words} of {operations} operations {are} between parts for the Neural Engine; \
-             few are up to {LIMIT}"
+            "{count} {islands} of {operations} {stand} between parts for the Neural Engine; more \
+             than {LIMIT} are many"
         )
     });
     let Some(mut found) = found else {

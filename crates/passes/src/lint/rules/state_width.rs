@@ -1,6 +1,8 @@
 //! States whose last axis is not a multiple of 32.
 
-use milwright_ir::Severity;
+use std::collections::BTreeMap;
+
+use milwright_ir::{Severity, ValueId};
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
 use crate::lint::patterns::states;
@@ -33,17 +35,27 @@ Pad the last axis of the state to a multiple of 32.",
 const STEP: u64 = 32;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let odd = states(scope).into_iter().filter_map(|v| {
-        let width = (*scope.largest(v)?.last()?)?;
-        let name = &scope.value(v).name;
-        let message = format!("state `{name}` is {width} wide, not a multiple of {STEP}");
-        let found = Found::at(scope.at_value(v), message)
-            .number(width)
-            .limit(STEP);
-        let found = found.help("pad the last axis of the state");
-        (width % STEP != 0).then_some(found)
+    let width = |v: ValueId| *scope.largest(v)?.last()?;
+    let mut odd: BTreeMap<u64, Vec<ValueId>> = BTreeMap::new();
+    for state in states(scope) {
+        if let Some(width) = width(state).filter(|w| w % STEP != 0) {
+            odd.entry(width).or_default().push(state);
+        }
+    }
+    let found = odd.into_iter().filter_map(|(width, states)| {
+        let first = &scope.value(*states.first()?).name;
+        let whose = match states.len() {
+            1 => format!("state `{first}` is"),
+            n => format!("state `{first}` and {} more are", n - 1),
+        };
+        let places = states.iter().map(|&v| scope.at_value(v)).collect();
+        let found = Found::each(places, |_| {
+            format!("{whose} {width} wide, not a multiple of {STEP}")
+        })?;
+        let found = found.number(width).limit(STEP);
+        Some(found.help("pad the last axis of the state"))
     });
-    odd.collect()
+    found.collect()
 }
 
 #[cfg(test)]
