@@ -10,6 +10,18 @@ pub enum Error {
         /// The function.
         function: String,
     },
+    /// A function with a body for more than one opset.
+    #[error(
+        "function `{function}` has bodies for the opsets {}, and stages would keep only one; \
+         convert it for one opset first",
+        .opsets.join(", ")
+    )]
+    Bodies {
+        /// The function.
+        function: String,
+        /// The opsets.
+        opsets: Vec<String>,
+    },
     /// A name that the function does not have.
     #[error("no value is named `{name}` in function `{function}`{}", nearest(.near))]
     NoValue {

@@ -46,12 +46,19 @@ impl<'p> Graph<'p> {
     /// The graph of a function.
     ///
     /// # Errors
-    /// The function has no body in force, or computes nothing.
+    /// The function has no body in force or several bodies, or computes nothing.
     pub fn new(program: &'p Program, function: &'p Function) -> Result<Self, Error> {
         let nothing = || Error::Nothing {
             function: function.name.clone(),
         };
         let body = function.body().ok_or_else(nothing)?;
+        if function.specializations.len() > 1 {
+            let bodies = function.specializations.iter();
+            return Err(Error::Bodies {
+                function: function.name.clone(),
+                opsets: bodies.map(|(opset, _)| opset.clone()).collect(),
+            });
+        }
         let mut graph = Graph {
             program,
             function,

@@ -142,14 +142,14 @@ impl Part {
             body: Vec::new(),
             inputs: Vec::new(),
             features: Features::default(),
-            part: (Vec::new(), Vec::new(), Vec::new(), Vec::new()),
+            made: Made::default(),
         };
         builder.build()?;
         let Builder {
             program,
             features,
             signature,
-            part: (inputs, outputs, states, casts),
+            made,
             ..
         } = builder;
         let found = verify(&program, model);
@@ -169,10 +169,10 @@ impl Part {
         Ok(Part {
             program,
             spec: spec.map_err(milwright_ir::Error::from)?,
-            inputs,
-            outputs,
-            states,
-            casts,
+            inputs: made.inputs,
+            outputs: made.outputs,
+            states: made.states,
+            casts: made.casts,
         })
     }
 }
@@ -249,7 +249,16 @@ struct Builder<'a, 'p> {
     body: Vec<OpId>,
     inputs: Vec<ValueId>,
     features: Features,
-    part: (Vec<Io>, Vec<Io>, Vec<String>, Vec<Cast>),
+    made: Made,
+}
+
+/// What a [`Part`] tells of its interface.
+#[derive(Default)]
+struct Made {
+    inputs: Vec<Io>,
+    outputs: Vec<Io>,
+    states: Vec<String>,
+    casts: Vec<Cast>,
 }
 
 impl Builder<'_, '_> {
@@ -304,7 +313,7 @@ impl Builder<'_, '_> {
                 |list: &[proto::FeatureDescription]| list.iter().find(|f| f.name == name).cloned();
             if matches!(self.program.values[value].ty, ValueType::State(_)) {
                 self.features.state.extend(listed(&lists.state));
-                self.part.2.push(name);
+                self.made.states.push(name);
                 return Ok(());
             }
             let feature = match listed(&lists.input) {
@@ -347,6 +356,7 @@ impl Builder<'_, '_> {
         let listed = self.signature.output.iter().find(|f| f.name == name);
         let (given, feature) = match (is_output, self.outside(value)) {
             (true, _) => {
+                self.check_crossing_output(value, listed)?;
                 let feature = match listed {
                     Some(feature) => feature.clone(),
                     None => self.feature(value, &name)?,
@@ -363,8 +373,29 @@ impl Builder<'_, '_> {
         };
         self.features.output.push(feature);
         let io = self.io(given, None);
-        self.part.1.push(io);
+        self.made.outputs.push(io);
         Ok(given)
+    }
+
+    /// An output of the model that a later stage reads must be a tensor to the
+    /// caller, too: the later stage takes one.
+    fn check_crossing_output(
+        &self,
+        value: ValueId,
+        listed: Option<&proto::FeatureDescription>,
+    ) -> Result<(), Error> {
+        use proto::feature_type::Type;
+        let crosses = self.plan.seams.iter().any(|s| s.values.contains(&value));
+        let ty = listed.and_then(|f| f.r#type.as_ref()?.r#type.as_ref());
+        match ty {
+            Some(Type::ImageType(_)) if crosses => Err(Error::NoPlace {
+                name: self.graph.name(value).to_owned(),
+                why: "the model gives it as an image, and a stage would take it as a tensor; cut \
+                      before or after it"
+                    .to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The feature that must stand for a value at a seam: its name and type.
@@ -451,7 +482,7 @@ impl Builder<'_, '_> {
 
     fn note_cast(&mut self, value: ValueId, feature: String, outside: DataType) {
         let inside = self.program.values[value].ty.as_tensor().map(|t| t.dtype);
-        self.part.3.push(Cast {
+        self.made.casts.push(Cast {
             value: self.program.values[value].name.clone(),
             inside: inside.unwrap_or(outside),
             feature,
@@ -461,7 +492,7 @@ impl Builder<'_, '_> {
 
     fn note_input(&mut self, value: ValueId, from: Option<usize>) {
         let io = self.io(value, from);
-        self.part.0.push(io);
+        self.made.inputs.push(io);
     }
 
     fn io(&self, value: ValueId, from: Option<usize>) -> Io {
