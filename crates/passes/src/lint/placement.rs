@@ -12,6 +12,9 @@ use super::{Input, Settings};
 /// Rules that are made of where the others put operations.
 const DERIVED: [&str; 2] = ["neural-engine-islands", "small-segments"];
 
+/// The rule that fp32 leaves the Neural Engine.
+const PRECISION: &str = "fp32-compute";
+
 /// Operations that leave the Neural Engine by what is found, each with the
 /// rules that say so.
 pub type Left = BTreeMap<OpId, Vec<&'static str>>;
@@ -94,13 +97,15 @@ pub(super) struct Segment {
 }
 
 /// The function as segments: the operations of its body that run, without those
-/// nested in blocks.
+/// nested in blocks. As if it were in fp16: in fp32 there would be one segment,
+/// and a rule of its own says so.
 pub(super) fn segments(scope: &Scope<'_>, left: &Left) -> Vec<Segment> {
     let active: BTreeSet<OpId> = scope.active().collect();
     let body = scope.program.blocks[scope.body].ops.iter().copied();
     let mut segments: Vec<Segment> = Vec::new();
     for id in body.filter(|id| active.contains(id) && !scope.is_type(*id, &["identity"])) {
-        let legal = !left.contains_key(&id);
+        let because = left.get(&id).map_or(&[][..], Vec::as_slice);
+        let legal = because.iter().all(|rule| *rule == PRECISION);
         match segments.last_mut() {
             Some(last) if last.legal == legal => last.ops.push(id),
             _ => segments.push(Segment {

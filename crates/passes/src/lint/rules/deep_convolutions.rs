@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use milwright_ir::{Severity, ValueId};
 
-use crate::lint::finding::{Confidence, Effect, Fix, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -51,7 +51,7 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
     let found = Found::at(scope.at(last), message)
         .number(count)
         .limit(LIMIT)
-        .fix(Fix::Split);
+        .help("cut the model in the middle: `milwright split --at VALUE`");
     (count > LIMIT).then_some(found).into_iter().collect()
 }
 

@@ -2,7 +2,7 @@
 
 use milwright_ir::Severity;
 
-use crate::lint::finding::{Confidence, Effect, Fix, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -35,8 +35,10 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         Found::model(message)
             .number(*bytes)
             .limit(LIMIT)
-            .help("split the model or compress its weights")
-            .fix(Fix::Split)
+            .help(
+                "cut the model into parts (`milwright split --at VALUE` cuts where you say), or \
+                 compress its weights",
+            )
     });
     found.collect()
 }
