@@ -16,8 +16,9 @@ pub(super) static RULE: Rule = Rule {
     summary: "Recurrent layers ended the process or gave noise on the GPU of an M5.",
     details: "\
 `lstm`, `gru` and `rnn` loaded for the GPU aborted in `GPURNNOps`, or gave noise at the end of \
-the output, on an M5 with OS 27. It is an error for that target and a warning for others, where \
-nothing of the kind is known.
+the output, on an M5 with OS 27. It is an error for that target with `--unit gpu`, and otherwise \
+a warning: nothing of the kind is known of other devices, and a model that is loaded for all \
+units may run them elsewhere.
 
 Load the model for CPU only or for CPU and Neural Engine (these layers run on the CPU then), or \
 unroll short sequences.",
@@ -31,9 +32,10 @@ unroll short sequences.",
 };
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let severity = match scope.target.family() {
-        Family::H17 => Severity::Error,
-        _ => Severity::Warning,
+    let on_gpu = !scope.units.ane && scope.target.family() == Family::H17;
+    let severity = match on_gpu {
+        true => Severity::Error,
+        false => Severity::Warning,
     };
     let found = scope.of_type(&["gru", "lstm", "rnn"]).map(|id| {
         let message = format!(
@@ -55,7 +57,7 @@ pub(super) mod cases {
     use crate::lint::testing::Sketch;
 
     fn program(recurrent: bool) -> Sketch {
-        let mut s = Sketch::for_target("m5");
+        let mut s = Sketch::for_target("m5").units("gpu");
         let x = s.input("x", Float16, &[4, 1, 8]);
         let x = match recurrent {
             false => s.op("tanh", &[("x", x)]),
