@@ -97,15 +97,17 @@ pub(super) struct Segment {
 }
 
 /// The function as segments: the operations of its body that run, without those
-/// nested in blocks. As if it were in fp16: in fp32 there would be one segment,
-/// and a rule of its own says so.
+/// nested in blocks. One that is mostly in fp32 is taken as if it were in fp16:
+/// otherwise it would be one segment, and a rule of its own says so.
 pub(super) fn segments(scope: &Scope<'_>, left: &Left) -> Vec<Segment> {
     let active: BTreeSet<OpId> = scope.active().collect();
     let body = scope.program.blocks[scope.body].ops.iter().copied();
+    let precision = |id: &&OpId| left.get(id).is_some_and(|rules| rules.contains(&PRECISION));
+    let as_half = active.iter().filter(precision).count() * 2 > active.len();
     let mut segments: Vec<Segment> = Vec::new();
     for id in body.filter(|id| active.contains(id) && !scope.is_type(*id, &["identity"])) {
         let because = left.get(&id).map_or(&[][..], Vec::as_slice);
-        let legal = because.iter().all(|rule| *rule == PRECISION);
+        let legal = because.iter().all(|rule| as_half && *rule == PRECISION);
         match segments.last_mut() {
             Some(last) if last.legal == legal => last.ops.push(id),
             _ => segments.push(Segment {
