@@ -82,17 +82,26 @@ impl Graph {
     }
 
     fn pair(&mut self, op_type: &str, x: &Arg, y: &Arg) -> Arg {
-        self.op(op_type, &[("x", &[x.clone()]), ("y", &[y.clone()])])
+        self.op(
+            op_type,
+            &[
+                ("x", std::slice::from_ref(x)),
+                ("y", std::slice::from_ref(y)),
+            ],
+        )
     }
 
     fn cast(&mut self, x: &Arg, dtype: &str) -> Arg {
         let dtype = self.0.constant(Constant::string(dtype));
-        self.op("cast", &[("x", &[x.clone()]), ("dtype", &[dtype])])
+        self.op(
+            "cast",
+            &[("x", std::slice::from_ref(x)), ("dtype", &[dtype])],
+        )
     }
 
     /// The size of dimension `axis` of `x`, as a scalar.
     fn size(&mut self, x: &Arg, axis: i32) -> Arg {
-        let shape = self.op("shape", &[("x", &[x.clone()])]);
+        let shape = self.op("shape", &[("x", std::slice::from_ref(x))]);
         let (axis, zero) = (self.int(axis), self.int(0));
         let inputs: [(&str, &[Arg]); 3] =
             [("x", &[shape]), ("indices", &[axis]), ("axis", &[zero])];
@@ -112,7 +121,10 @@ impl Graph {
     fn reshape(&mut self, x: &Arg, shape: &Arg) -> Arg {
         self.op(
             "reshape",
-            &[("x", &[x.clone()]), ("shape", &[shape.clone()])],
+            &[
+                ("x", std::slice::from_ref(x)),
+                ("shape", std::slice::from_ref(shape)),
+            ],
         )
     }
 }
@@ -135,7 +147,7 @@ fn a_shape_that_the_program_computes_is_known() {
     let range = g.op(
         "range_1d",
         &[
-            ("end", &[half.clone()]),
+            ("end", std::slice::from_ref(&half)),
             ("start", &[zero]),
             ("step", &[one]),
         ],
@@ -146,7 +158,7 @@ fn a_shape_that_the_program_computes_is_known() {
     let sliced = g.op(
         "slice_by_index",
         &[
-            ("x", &[flat.clone()]),
+            ("x", std::slice::from_ref(&flat)),
             ("begin", &[begin]),
             ("end", &[end]),
             ("begin_mask", &[mask]),
@@ -173,14 +185,14 @@ fn a_shape_that_the_program_computes_is_known() {
 fn an_element_is_known_beside_one_that_is_not() {
     let mut g = Graph::new();
     let x = g.0.input("x", flexible(F32, &[0, 8, 4]));
-    let shape = g.op("shape", &[("x", &[x.clone()])]);
+    let shape = g.op("shape", &[("x", std::slice::from_ref(&x))]);
     let doubled = g.pair("add", &shape, &shape);
     let (index, axis) = (g.int(-2), g.int(0));
     let inner = g.op(
         "gather",
         &[("x", &[doubled]), ("indices", &[index]), ("axis", &[axis])],
     );
-    let program = g.0.finish("CoreML7", &[inner.clone()]);
+    let program = g.0.finish("CoreML7", std::slice::from_ref(&inner));
     let at = sizes(&program, &[]).unwrap();
     assert_eq!(ints(&at, &inner), Some(vec![16]));
 }
@@ -200,7 +212,7 @@ fn what_would_be_rounded_is_unknown() {
         let half = g.float(dtype, 0.5);
         let half = g.pair("mul", &wide, &half);
         let half = g.cast(&half, "int32");
-        let program = g.0.finish("CoreML7", &[half.clone()]);
+        let program = g.0.finish("CoreML7", std::slice::from_ref(&half));
         let at = sizes(&program, &[("x", &[size])]).unwrap();
         assert_eq!(
             ints(&at, &half),
@@ -213,7 +225,8 @@ fn what_would_be_rounded_is_unknown() {
 #[test]
 fn every_arithmetic_is_that_of_integers() {
     let mut checked = 0;
-    let table: [(&str, fn(i64, i64) -> Option<i64>); 8] = [
+    type Arithmetic = fn(i64, i64) -> Option<i64>;
+    let table: [(&str, Arithmetic); 8] = [
         ("add", |a, b| Some(a + b)),
         ("sub", |a, b| Some(a - b)),
         ("mul", |a, b| Some(a * b)),
@@ -237,7 +250,7 @@ fn every_arithmetic_is_that_of_integers() {
                     let c = g.int(other);
                     let (a, b) = if swapped { (&c, &n) } else { (&n, &c) };
                     let result = g.pair(op, a, b);
-                    let program = g.0.finish("CoreML7", &[result.clone()]);
+                    let program = g.0.finish("CoreML7", std::slice::from_ref(&result));
                     let at = sizes(&program, &[("x", &[size])]).unwrap();
                     let (size, other) = (size as i64, i64::from(other));
                     let (a, b) = if swapped {
@@ -297,8 +310,11 @@ fn sizes_that_no_machine_can_hold_are_errors() {
     let n = g.size(&x, 0);
     let square = g.pair("mul", &n, &n);
     let reps = g.concat(&[square.clone(), n]);
-    let tiled = g.op("tile", &[("x", &[x.clone()]), ("reps", &[reps])]);
-    let program = g.0.finish("CoreML7", &[tiled.clone()]);
+    let tiled = g.op(
+        "tile",
+        &[("x", std::slice::from_ref(&x)), ("reps", &[reps])],
+    );
+    let program = g.0.finish("CoreML7", std::slice::from_ref(&tiled));
     let at = sizes(&program, &[("x", &[30_000, 2])]).unwrap();
     assert_eq!(text(&at, &tiled), "fp32[27000000000000, 60000]");
     // The square is beyond int32: what a runtime makes of it, nobody knows.
@@ -329,7 +345,11 @@ fn branches() -> (Program, Arg, Arg) {
         let (begin, size) = (g.ints(&[0, 0]), g.ints(&[3, 2]));
         let first = g.op(
             "slice_by_size",
-            &[("x", &[x.clone()]), ("begin", &[begin]), ("size", &[size])],
+            &[
+                ("x", std::slice::from_ref(&x)),
+                ("begin", &[begin]),
+                ("size", &[size]),
+            ],
         );
         let otherwise = g.0.close(&[first]);
         let inputs = vec![("pred", vec![pred.clone()])];
