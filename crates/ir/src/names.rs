@@ -56,7 +56,8 @@ mod tests {
         let names = ["audio", "audio_length", "mel", "mel_1"];
         let near = |wanted, count| nearest(wanted, names.into_iter(), count);
         assert_eq!(near("audi", 1), ["audio"]);
-        assert_eq!(near("MEL", 3), ["mel", "mel_1"]);
+        assert_eq!(near("MEL", 3), ["mel"]);
+        assert_eq!(near("mel_2", 3), ["mel_1"]);
         assert_eq!(near("audio_lenght", 1), ["audio_length"]);
         assert!(near("encoder", 3).is_empty());
         assert_eq!(near("length", 3), ["audio_length"]);
