@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use milwright_ir::features::Description;
-use milwright_ir::{Model, ValueId};
+use milwright_ir::{DataType, Model, ValueId};
 use milwright_package::ComputeUnits;
 use milwright_passes::cut::{
     Candidate, Costs, Graph, Plan, Renames, SeamTypes, beyond_caps, cut_at, find_seams,
@@ -175,20 +175,21 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let graph = Graph::new(model.program(), function)?;
     let types = SeamTypes::new(model.program(), function, &model, signature)?;
 
-    let mut barred: Vec<Vec<String>> = beyond_caps(&graph, &types, &options.target.caps())
-        .into_iter()
-        .map(|why| why.into_iter().collect())
-        .collect();
-    let seed = bar_what_fp16_breaks(&graph, &executable, &options, &mut barred)?;
+    let (broken, seed) = broken_by_fp16(&graph, &executable, &options)?;
+    let reasons = Reasons {
+        wide: beyond_caps(&graph, &types, &options.target.caps()),
+        broken,
+    };
     let costs = Costs {
-        barred: barred.iter().map(|why| !why.is_empty()).collect(),
+        barred: (0..graph.nodes.len()).map(|n| reasons.of(n).next().is_some()).collect(),
         flagged: flagged(&graph, &model, &types, &options)?,
         ..Costs::new(&graph, &types, &model)
     };
     let mut candidates = Vec::new();
     let labels = if options.at.is_empty() {
-        let reasons: Vec<String> = barred.iter().flatten().take(3).cloned().collect();
-        let Some(choice) = find_seams(&graph, &costs, &reasons)? else {
+        let first = (0..graph.nodes.len()).flat_map(|n| reasons.of(n).cloned());
+        let first: Vec<String> = first.take(3).collect();
+        let Some(choice) = find_seams(&graph, &costs, &first)? else {
             bail!(
                 "nothing needs to be cut: no tensor is beyond what the Neural Engine takes (target \
                  {}) and fp16 breaks no operation on these inputs; to cut anyway, say where: --at \
@@ -204,7 +205,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let plan = Plan::new(&graph, &labels)?;
     let renames = Renames::new(&graph, &plan, &pairs(&options.name)?)?;
     let stages = Stages::new(&model, &graph, &plan, &renames, &types, |stage| {
-        units_of(&graph, &plan.stages[stage].nodes, &barred, &costs)
+        units_of(&graph, &plan.stages[stage].nodes, &reasons, &costs)
     })?;
     let mut report = Report {
         schema: "milwright-split/1",
@@ -214,12 +215,12 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         function: function.name.clone(),
         target: options.target.name(),
         seed,
-        barred: (graph.nodes.iter().zip(barred))
-            .filter(|(_, why)| !why.is_empty())
-            .map(|(&op, why)| Barred {
+        barred: (graph.nodes.iter().enumerate())
+            .map(|(n, &op)| Barred {
                 op: model.program().describe_op(op),
-                why,
+                why: reasons.of(n).cloned().collect(),
             })
+            .filter(|barred| !barred.why.is_empty())
             .collect(),
         seams: seams(&graph, &plan, &renames, &types),
         stages: stages.facts(&costs),
@@ -266,14 +267,27 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     })
 }
 
-/// Runs the function in fp16 beside fp32, and adds what breaks to the reasons
-/// of each node. Gives the seed of random inputs.
-fn bar_what_fp16_breaks(
+/// Why nodes cannot be on the Neural Engine.
+struct Reasons {
+    /// A tensor beyond its caps.
+    wide: Vec<Option<String>>,
+    /// What fp16 does to them.
+    broken: Vec<Vec<String>>,
+}
+
+impl Reasons {
+    fn of(&self, node: usize) -> impl Iterator<Item = &String> {
+        self.wide[node].iter().chain(&self.broken[node])
+    }
+}
+
+/// Runs the function in fp16 beside fp32: what breaks, for each node, and the
+/// seed of random inputs.
+fn broken_by_fp16(
     graph: &Graph<'_>,
     model: &Executable,
     options: &Options,
-    barred: &mut [Vec<String>],
-) -> anyhow::Result<Option<u64>> {
+) -> anyhow::Result<(Vec<Vec<String>>, Option<u64>)> {
     let run_options = run_options(model, PrecisionOption::Fp32, options.inputs.count());
     let mut runner = model.runner(Some(&graph.function.name), run_options)?;
     let steps = options.inputs.load(&runner)?;
@@ -285,13 +299,14 @@ fn bar_what_fp16_breaks(
         .context("trying the model in fp16, to see which operations it breaks")?;
     drop(progress);
     let subject = stage.subject();
+    let mut broken = vec![Vec::new(); graph.nodes.len()];
     // Both programs were decoded from the same bytes, so ids agree.
-    for broken in breaks(subject.program, stage.function(), subject.blobs, &found) {
-        if let Some(node) = graph.node(broken.op) {
-            barred[node].push(broken.why);
+    for found in breaks(subject.program, stage.function(), subject.blobs, &found) {
+        if let Some(node) = graph.node(found.op) {
+            broken[node].push(found.why);
         }
     }
-    Ok(steps.seed)
+    Ok((broken, steps.seed))
 }
 
 /// Results of at most so many elements are sizes and lengths, which a CPU has
@@ -342,22 +357,33 @@ fn flagged(
 fn units_of(
     graph: &Graph<'_>,
     nodes: &[usize],
-    barred: &[Vec<String>],
+    reasons: &Reasons,
     costs: &Costs,
 ) -> (ComputeUnits, Vec<String>) {
-    /// So many reasons are written down.
+    /// So many operations that fp16 breaks are written down.
     const SHOWN: usize = 5;
-    let reasons: Vec<String> = nodes
+    let describe = |n: usize| graph.program.describe_op(graph.nodes[n]);
+    let mut why = Vec::new();
+    let wide = |&n: &usize| Some((n, reasons.wide[n].as_ref()?));
+    let count = nodes.iter().filter_map(wide).count();
+    if let Some((n, first)) = nodes.iter().find_map(wide) {
+        let more = match count {
+            1 => String::new(),
+            n => format!("; and {} more operations", n - 1),
+        };
+        why.push(format!("{}: {first}{more}", describe(n)));
+    }
+    let broken: Vec<String> = nodes
         .iter()
-        .flat_map(|&n| barred[n].iter().map(move |why| (n, why)))
-        .map(|(n, why)| format!("{}: {why}", graph.program.describe_op(graph.nodes[n])))
+        .flat_map(|&n| reasons.broken[n].iter().map(move |why| (n, why)))
+        .map(|(n, why)| format!("{}: {why}", describe(n)))
         .collect();
-    if !reasons.is_empty() {
-        let more = reasons.len().saturating_sub(SHOWN);
-        let mut why: Vec<String> = reasons.into_iter().take(SHOWN).collect();
-        if more > 0 {
-            why.push(format!("{more} more"));
-        }
+    let more = broken.len().saturating_sub(SHOWN);
+    why.extend(broken.into_iter().take(SHOWN));
+    if more > 0 {
+        why.push(format!("fp16 breaks {more} more"));
+    }
+    if !why.is_empty() {
         return (ComputeUnits::CpuAndGpu, why);
     }
     let sum = |nodes: &mut dyn Iterator<Item = usize>| -> u64 {
@@ -365,12 +391,27 @@ fn units_of(
     };
     let own = sum(&mut nodes.iter().copied());
     let all = sum(&mut (0..graph.nodes.len()));
-    let why = format!(
+    why.push(format!(
         "no tensor is beyond what the Neural Engine takes, and fp16 broke no operation on the \
          inputs tried; {:.1} % of the multiply-adds",
         share(own, all) * 100.0
-    );
-    (ComputeUnits::CpuAndNeuralEngine, vec![why])
+    ));
+    let single = nodes.iter().filter(|&&n| is_single(graph, n)).count();
+    if single * 2 > nodes.len() {
+        why.push(
+            "its operations are in fp32, which the Neural Engine does not take: convert it with \
+             fp16 as compute precision"
+                .to_owned(),
+        );
+    }
+    (ComputeUnits::CpuAndNeuralEngine, why)
+}
+
+/// Whether a node computes in fp32.
+fn is_single(graph: &Graph<'_>, node: usize) -> bool {
+    let outputs = graph.program.ops[graph.nodes[node]].outputs.iter();
+    let mut types = outputs.filter_map(|&v| graph.program.values[v].ty.as_tensor());
+    types.any(|t| t.dtype == DataType::Float32)
 }
 
 fn share(part: u64, all: u64) -> f64 {
