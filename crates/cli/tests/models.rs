@@ -125,10 +125,11 @@ fn fixtures_give_their_expected_outputs() {
     let all = fixtures();
     // Where weights were rounded to fp16, 1e-3 of the largest output
     // (fixtures/README.md), which is 5 and, for the flexible transformer, 41.
-    let table: [(&str, &str, Option<&str>, f64); 24] = [
+    let table: [(&str, &str, Option<&str>, f64); 25] = [
         ("asr-encoder", "fp32.mlpackage", None, 1e-5),
         ("asr-encoder", "fp16.mlpackage", None, 5e-3),
         ("mel-frontend", "fp32.mlpackage", None, 1e-5),
+        ("wide-ends", "fp32.mlpackage", None, 1e-5),
         ("transformer-kv", "fp16.mlpackage", None, 5e-3),
         ("transformer-kv", "fp16_slice_update.mlpackage", None, 5e-3),
         ("transformer-flexible", "fp32.mlpackage", None, 1e-5),

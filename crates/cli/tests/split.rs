@@ -108,6 +108,40 @@ fn the_front_end_is_cut_where_the_neural_engine_can_begin() {
 }
 
 #[test]
+fn a_model_that_is_wide_at_both_ends_takes_three_stages() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = fixture("wide-ends/fp32.mlpackage");
+    let folder = dir.path().join("stages");
+    let report = split(&model, &folder, &["--verify"]);
+    assert_eq!(seams(&report), [["input_1"], ["var_20"]]);
+    let (gpu, engine) = ("cpuAndGPU", "cpuAndNeuralEngine");
+    assert_eq!(units(&report), [gpu, engine, gpu]);
+    assert_eq!(report["verify"]["ok"], true);
+    // A chip that takes 65536 needs no cut.
+    let args = [
+        "split",
+        &model,
+        "-o",
+        str(&folder),
+        "--force",
+        "--target",
+        "m4",
+    ];
+    refused(&args, &["nothing needs to be cut", "target m4"]);
+    let expected = fixture("wide-ends/expected.0.npz");
+    let inputs = fixture("wide-ends/inputs.0.npz");
+    let args = [
+        "verify",
+        str(&folder),
+        "--against",
+        &expected,
+        "--inputs",
+        &inputs,
+    ];
+    assert_eq!(json(0, &args)["ok"], true);
+}
+
+#[test]
 fn a_dry_run_shows_what_was_considered_and_writes_nothing() {
     let model = fixture("mel-frontend/fp32.mlpackage");
     let report = json(0, &["split", &model, "--dry-run"]);

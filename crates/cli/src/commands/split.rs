@@ -369,6 +369,7 @@ fn units_of(
     if let Some((n, first)) = nodes.iter().find_map(wide) {
         let more = match count {
             1 => String::new(),
+            2 => "; and 1 more operation".to_owned(),
             n => format!("; and {} more operations", n - 1),
         };
         why.push(format!("{}: {first}{more}", describe(n)));
