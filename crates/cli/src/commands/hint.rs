@@ -25,7 +25,8 @@ use crate::terminal::Terminal;
 ///
 /// - per operation, the attribute IntendedBackend, a list of backend names as
 ///   coremltools 8.3 and later write it. No public evidence shows that an
-///   ordinary load follows it: do not count on it;
+///   ordinary load follows it: do not count on it. And coremltools 9.0 loads
+///   such a model but cannot rebuild its program, until `--clear`;
 ///
 /// - for the whole model, the key com.milwright.compute_units in the model's
 ///   metadata, which the app must read and apply itself.
