@@ -1,10 +1,10 @@
 //! Stages of a cut model: what is shown of them, and how they are written.
 //! Shared by the commands that cut.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use milwright_ir::Model;
+use anyhow::{Context, bail};
+use milwright_ir::{Function, Model, ValueId};
 use milwright_package::{
     ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, Package, PipelineFolder,
     PipelineManifest, StageFeature, StageFile, StageInput, StageRecord, WriteOptions,
@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::comparison::Models;
 use crate::loader;
 use crate::progress::Progress;
+use crate::report;
 use crate::steps::{InputOptions, PrecisionOption};
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -27,6 +28,108 @@ use crate::weights::{self, bytes};
 /// What a stage is called.
 pub(crate) fn name(number: usize) -> String {
     format!("stage{}", number + 1)
+}
+
+/// Options of every command that cuts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CutOptions {
+    /// The folder to write.
+    #[arg(short, long, value_name = "DIR", required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Name the feature that stands for a value at a seam.
+    #[arg(long, value_name = "VALUE=FEATURE")]
+    name: Vec<String>,
+
+    /// Function to cut [default: the only one, or the model's default].
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+
+    /// Show where the model would be cut, and write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Run the stages one after the other and compare with the model before
+    /// anything is written; every bit must be the same.
+    #[arg(long)]
+    verify: bool,
+
+    /// Also write DIR/pipeline.mlpackage, one Core ML pipeline of all stages.
+    #[arg(long)]
+    pipeline: bool,
+
+    /// Also write a loader that sets each stage's compute units.
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    loader: Vec<Loader>,
+
+    /// Replace DIR if it is there.
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    pub(crate) inputs: InputOptions,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl CutOptions {
+    /// The function to cut.
+    pub(crate) fn function<'m>(&self, model: &'m Model) -> anyhow::Result<&'m Function> {
+        let functions = &model.program().functions;
+        if self.function.is_none() && functions.len() > 1 {
+            let names: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
+            bail!(
+                "the model has several functions ({}), and stages have one; name it with --function",
+                names.join(", ")
+            );
+        }
+        Ok(model.program().function(self.function.as_deref())?)
+    }
+
+    /// Reads `VALUE=FEATURE`.
+    pub(crate) fn names(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let pair = |text: &String| {
+            let (value, feature) = text
+                .split_once('=')
+                .with_context(|| format!("--name {text}: write it as VALUE=FEATURE"))?;
+            Ok((value.to_owned(), feature.to_owned()))
+        };
+        self.name.iter().map(pair).collect()
+    }
+
+    /// Writes stages, if that is wished, and compares them with the model
+    /// before; says whether they were written, and what the comparison found.
+    pub(crate) fn write(
+        &self,
+        source: &Path,
+        stages: &Stages<'_>,
+        function: &str,
+    ) -> anyhow::Result<(bool, Option<Comparison>)> {
+        let (false, Some(output)) = (self.dry_run, &self.output) else {
+            return Ok((false, None));
+        };
+        let how = Written {
+            source,
+            function,
+            force: self.force,
+            pipeline: self.pipeline,
+            loaders: &self.loader,
+        };
+        let mut comparison = None;
+        let written = stages.write(output, &how, |folder| {
+            if !self.verify {
+                return Ok(true);
+            }
+            let whole = Executable::open(source)?;
+            let compared = compare(folder, output, &whole, function, &self.inputs)?;
+            let ok = compared.ok;
+            comparison = Some(compared);
+            Ok(ok)
+        })?;
+        Ok((written, comparison))
+    }
 }
 
 /// A language in which a loader can be written.
@@ -56,6 +159,24 @@ pub(crate) struct StageFacts {
     casts: Vec<CastFacts>,
 }
 
+impl StageFacts {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn operations(&self) -> usize {
+        self.operations
+    }
+
+    pub(crate) fn multiply_adds(&self) -> u64 {
+        self.multiply_adds
+    }
+
+    pub(crate) fn weights(&self) -> u64 {
+        self.weights
+    }
+}
+
 #[derive(Debug, Clone, Serialize)]
 struct IoFacts {
     name: String,
@@ -74,6 +195,51 @@ struct CastFacts {
     outside: String,
 }
 
+/// What crosses after a stage.
+#[derive(Debug, Serialize)]
+pub(crate) struct SeamReport {
+    pub(crate) after: String,
+    pub(crate) values: Vec<Crossing>,
+    pub(crate) bytes: Option<u64>,
+}
+
+/// A value that crosses a seam.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Crossing {
+    value: String,
+    feature: String,
+    #[serde(rename = "type")]
+    ty: String,
+    bytes: Option<u64>,
+}
+
+/// What reports say of the seams.
+pub(crate) fn seams(
+    graph: &Graph<'_>,
+    plan: &Plan,
+    renames: &Renames,
+    types: &SeamTypes,
+) -> Vec<SeamReport> {
+    let crossing = |&value: &ValueId| {
+        let ty = types.default_type(value);
+        Crossing {
+            value: graph.name(value).to_owned(),
+            feature: renames.of(graph, value).to_owned(),
+            ty: ty.map(ToString::to_string).unwrap_or_default(),
+            bytes: ty.and_then(|t| t.dtype.byte_len(t.elements()?)),
+        }
+    };
+    let seam = |(after, seam): (usize, &milwright_passes::cut::Seam)| {
+        let values: Vec<Crossing> = seam.values.iter().map(crossing).collect();
+        SeamReport {
+            after: name(after),
+            bytes: values.iter().map(|v| v.bytes).sum(),
+            values,
+        }
+    };
+    plan.seams.iter().enumerate().map(seam).collect()
+}
+
 /// The stages of a model, ready to be written.
 pub(crate) struct Stages<'m> {
     model: &'m Model,
@@ -85,12 +251,12 @@ pub(crate) struct Stages<'m> {
 }
 
 /// How stages are written.
-pub(crate) struct Written<'o> {
-    pub(crate) source: &'o Path,
-    pub(crate) function: &'o str,
-    pub(crate) force: bool,
-    pub(crate) pipeline: bool,
-    pub(crate) loaders: &'o [Loader],
+struct Written<'o> {
+    source: &'o Path,
+    function: &'o str,
+    force: bool,
+    pipeline: bool,
+    loaders: &'o [Loader],
 }
 
 impl<'m> Stages<'m> {
@@ -154,7 +320,7 @@ impl<'m> Stages<'m> {
     /// Writes the stages, the manifest and what else is wished to a new folder.
     /// `review` looks at the finished folder before it gets its name; when it
     /// says no, nothing is written.
-    pub(crate) fn write(
+    fn write(
         &self,
         out: &Path,
         how: &Written<'_>,
@@ -239,7 +405,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// Runs the stages of a finished folder and the model they were cut from on
 /// the same inputs; every bit must agree.
-pub(crate) fn compare(
+fn compare(
     folder: &Path,
     shown: &Path,
     whole: &Executable,
@@ -257,6 +423,43 @@ pub(crate) fn compare(
         tolerance: Tolerance::from_options(Some(0.0), Some(0.0)),
     }
     .run(inputs, false)
+}
+
+/// What crosses, seam by seam.
+pub(crate) fn show_seams(seams: &[SeamReport], out: &mut Terminal) -> anyhow::Result<()> {
+    for seam in seams {
+        out.heading(&format!("seam after {}", seam.after))?;
+        let mut table = Table::new(&["value", "type", ">bytes", "feature"]);
+        for v in &seam.values {
+            table.row([
+                v.value.clone(),
+                v.ty.clone(),
+                v.bytes.map_or_else(|| "?".to_owned(), |b| b.to_string()),
+                v.feature.clone(),
+            ]);
+        }
+        table.write(out)?;
+    }
+    Ok(())
+}
+
+/// How it ended; `output` is the folder that was to be written.
+pub(crate) fn show_end(
+    verify: Option<&Comparison>,
+    output: Option<&str>,
+    written: bool,
+    dry_run: bool,
+    out: &mut Terminal,
+) -> anyhow::Result<()> {
+    if let Some(comparison) = verify {
+        out.heading("stages in sequence against the model")?;
+        report::show(comparison, out)?;
+    }
+    match output {
+        _ if dry_run => out.line("nothing is written: --dry-run"),
+        Some(output) if written => out.line(format!("wrote {output}")),
+        _ => out.line("nothing is written: the stages in sequence differ from the model"),
+    }
 }
 
 /// The stages as a table.
@@ -287,6 +490,18 @@ pub(crate) fn show(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<
     }
     out.heading("stages")?;
     table.write(out)?;
+    show_kept(stages, out)?;
+    for s in stages {
+        out.line(format!("{} is {}:", s.name, s.compute_units))?;
+        for why in &s.why {
+            out.line(format!("  {why}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The states that stages keep, and what they convert.
+pub(crate) fn show_kept(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<()> {
     for s in stages {
         if !s.states.is_empty() {
             out.line(format!(
@@ -300,10 +515,6 @@ pub(crate) fn show(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<
                 "{} converts `{}` between {} and {}, which the feature `{}` has",
                 s.name, cast.value, cast.inside, cast.outside, cast.feature
             ))?;
-        }
-        out.line(format!("{} is {}:", s.name, s.compute_units))?;
-        for why in &s.why {
-            out.line(format!("  {why}"))?;
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Models cut at random places: the stages run one after the other give the
-//! bits that the whole gives, at every step.
+//! Models cut at random places, and into parts of the same size: the stages run
+//! one after the other give the bits that the whole gives, at every step.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,8 +21,11 @@ use milwright_ir::features::Description;
 use milwright_package::{
     ComputeUnits, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineManifest, WriteOptions,
 };
-use milwright_passes::cut::{Error, Graph, Part, Plan, Renames, SeamTypes};
-use milwright_verify::{Executable, Random};
+use milwright_passes::cut::{
+    Costs, Error, Graph, Loads, Part, Plan, Renames, SeamTypes, Wish, balance,
+};
+use milwright_verify::inputs::Feed;
+use milwright_verify::{Executable, Output, Random};
 
 /// How many cuts of each function are run.
 const CUTS: usize = 3;
@@ -85,6 +88,66 @@ fn write(
     Ok(parts)
 }
 
+/// A function that is cut.
+struct Setting<'a> {
+    model: &'a Model,
+    case: &'a Case,
+    graph: &'a Graph<'a>,
+    types: &'a SeamTypes,
+}
+
+/// Writes the stages of a plan, runs them, and compares every bit.
+fn run_stages(
+    setting: &Setting<'_>,
+    plan: &Plan,
+    expected: &[Vec<Output>],
+    feeds: &[Feed],
+    counts: &mut Counts,
+    how: &str,
+) -> Result<(), Error> {
+    let case = setting.case;
+    let dir = tempfile::tempdir().unwrap();
+    let (model, graph) = (setting.model, setting.graph);
+    let parts = write(
+        dir.path(),
+        model,
+        &case.function,
+        graph,
+        plan,
+        setting.types,
+    )?;
+    let stages = Executable::open(dir.path()).unwrap();
+    let mut runner = stages.runner(None, Options::default()).unwrap();
+    for (step, want) in expected.iter().enumerate() {
+        let inputs: Vec<String> = runner.inputs().iter().map(|i| i.name.clone()).collect();
+        let feed = feeds[step].iter().filter(|(name, _)| inputs.contains(name));
+        let feed = feed.map(|(name, t)| (name.clone(), t.clone())).collect();
+        let got = runner.step(&feed).unwrap();
+        assert_eq!(got.len(), want.len(), "{}", case.name);
+        for (got, want) in got.iter().zip(want) {
+            let what = format!("{}: step {step}, {} {how}", case.name, got.name);
+            assert_eq!(got.name, want.name, "{what}");
+            assert_eq!(got.array.shape(), want.array.shape(), "{what}");
+            let bits = |a: &milwright_verify::Array| {
+                let values = a.data().to_f64();
+                values.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            };
+            assert!(bits(&got.array) == bits(&want.array), "{what}: other bits");
+        }
+    }
+    counts.cuts += 1;
+    counts.stages += parts.len();
+    counts.casts += parts.iter().map(|p| p.casts.len()).sum::<usize>();
+    counts.states += parts.iter().filter(|p| !p.states.is_empty()).count();
+    counts.flexible += usize::from(
+        parts
+            .iter()
+            .flat_map(|p| &p.inputs)
+            .any(|io| io.from.is_some() && io.ty.as_tensor().unwrap().known_shape().is_none()),
+    );
+    Ok(())
+}
+
 /// Cuts a function at random places.
 fn cut(package: &Path, case: &Case, random: &mut Random, counts: &mut Counts) {
     let model = Model::open(package).unwrap();
@@ -93,6 +156,12 @@ fn cut(package: &Path, case: &Case, random: &mut Random, counts: &mut Counts) {
     let signature = description.signature(&case.function);
     let graph = Graph::new(model.program(), function).unwrap();
     let types = SeamTypes::new(model.program(), function, &model, signature).unwrap();
+    let setting = Setting {
+        model: &model,
+        case,
+        graph: &graph,
+        types: &types,
+    };
     counts.functions += 1;
     let mut whole = case.runner(Precision::Fp32);
     let feeds = case.feeds(&whole);
@@ -122,55 +191,90 @@ fn cut(package: &Path, case: &Case, random: &mut Random, counts: &mut Counts) {
         if plan.stages.len() < 2 {
             continue;
         }
-        let dir = tempfile::tempdir().unwrap();
-        let parts = match write(dir.path(), &model, &case.function, &graph, &plan, &types) {
-            Ok(parts) => parts,
-            Err(Error::NoPlace { why, .. }) => {
+        match run_stages(
+            &setting,
+            &plan,
+            &expected,
+            &feeds,
+            counts,
+            &format!("cut at {at:?}"),
+        ) {
+            Ok(()) => done += 1,
+            Err(Error::NoPlace { why, .. }) => *counts.refused.entry(why).or_default() += 1,
+            Err(e) => panic!("{}: cut at {at:?}: {e}", case.name),
+        }
+    }
+}
+
+/// Cuts a function into 2, 3 and 4 parts, by weights and by multiply-adds.
+fn bisect(package: &Path, case: &Case, counts: &mut Counts) {
+    let model = Model::open(package).unwrap();
+    let function = model.program().function(Some(&case.function)).unwrap();
+    let description = Description::from_proto(&model.spec().description().unwrap());
+    let signature = description.signature(&case.function);
+    let graph = Graph::new(model.program(), function).unwrap();
+    let types = SeamTypes::new(model.program(), function, &model, signature).unwrap();
+    let setting = Setting {
+        model: &model,
+        case,
+        graph: &graph,
+        types: &types,
+    };
+    counts.functions += 1;
+    let mut whole = case.runner(Precision::Fp32);
+    let feeds = case.feeds(&whole);
+    let expected: Vec<_> = feeds.iter().map(|f| whole.step(f).unwrap()).collect();
+    let costs = Costs::new(&graph, &types, &model);
+    let (weights, macs) = (Loads::weights(&graph), Loads::multiply_adds(&costs));
+    let version = model.spec().version();
+    let edges = graph.edges.iter();
+    let whole: Vec<bool> = edges.map(|e| !types.can_cross(e.value, version)).collect();
+    for parts in 2..=4 {
+        let measure = if parts == 3 { &macs } else { &weights };
+        let wish = Wish {
+            parts: Some(parts),
+            limit: None,
+            balance: measure,
+            weights: &weights,
+            slack: 5,
+            whole: &whole,
+            first: None,
+            last: None,
+        };
+        let found = match balance(&graph, &costs, &wish) {
+            Ok(found) => found,
+            Err(Error::TooMany { most, .. }) => {
+                assert!(most < parts, "{}", case.name);
+                let why = format!("{parts} parts are too many");
                 *counts.refused.entry(why).or_default() += 1;
                 continue;
             }
-            Err(e) => panic!("{}: cut at {at:?}: {e}", case.name),
+            Err(e) => panic!("{}: {parts} parts: {e}", case.name),
         };
-        let stages = Executable::open(dir.path()).unwrap();
-        let mut runner = stages.runner(None, Options::default()).unwrap();
-        for (step, want) in expected.iter().enumerate() {
-            let inputs: Vec<String> = runner.inputs().iter().map(|i| i.name.clone()).collect();
-            let feed = feeds[step].iter().filter(|(name, _)| inputs.contains(name));
-            let feed = feed.map(|(name, t)| (name.clone(), t.clone())).collect();
-            let got = runner.step(&feed).unwrap();
-            assert_eq!(got.len(), want.len(), "{}", case.name);
-            for (got, want) in got.iter().zip(want) {
-                let what = format!("{}: step {step}, {} cut at {at:?}", case.name, got.name);
-                assert_eq!(got.name, want.name, "{what}");
-                assert_eq!(got.array.shape(), want.array.shape(), "{what}");
-                let bits = |a: &milwright_verify::Array| {
-                    let values = a.data().to_f64();
-                    values.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-                };
-                assert!(bits(&got.array) == bits(&want.array), "{what}: other bits");
-            }
+        assert_eq!(found.loads.len(), parts, "{}", case.name);
+        let most = found.least + found.least / 20;
+        assert!(found.loads.iter().all(|&l| l <= most), "{}", case.name);
+        let plan = Plan::new(&graph, &found.labels).unwrap();
+        let how = format!("in {parts} parts");
+        if let Err(e) = run_stages(&setting, &plan, &expected, &feeds, counts, &how) {
+            panic!("{}: {how}: {e}", case.name);
         }
-        counts.cuts += 1;
-        counts.stages += parts.len();
-        counts.casts += parts.iter().map(|p| p.casts.len()).sum::<usize>();
-        counts.states += parts.iter().filter(|p| !p.states.is_empty()).count();
-        counts.flexible += usize::from(
-            parts
-                .iter()
-                .flat_map(|p| &p.inputs)
-                .any(|io| io.from.is_some() && io.ty.as_tensor().unwrap().known_shape().is_none()),
-        );
-        done += 1;
     }
 }
 
 fn cut_all(folder: &Path) -> Counts {
-    let mut counts = Counts::default();
     let mut random = Random::new(5, 0, "cuts");
+    all(folder, |package, case, counts| {
+        cut(package, case, &mut random, counts)
+    })
+}
+
+fn all(folder: &Path, mut each: impl FnMut(&Path, &Case, &mut Counts)) -> Counts {
+    let mut counts = Counts::default();
     for package in packages(folder) {
         if Executable::open(&package).is_ok_and(|e| !e.is_pipeline()) {
             for case in Case::of(&package) {
-                cut(&package, &case, &mut random, &mut counts);
+                each(&package, &case, &mut counts);
             }
         }
     }
@@ -205,4 +309,26 @@ fn shared_models_cut_anywhere_compute_the_same() {
         let counts = cut_all(&models.join(name));
         assert!(counts.cuts >= CUTS, "{name}");
     }
+}
+
+#[test]
+fn fixtures_in_two_three_and_four_parts_compute_the_same() {
+    let counts = all(&fixtures(), bisect);
+    assert!(
+        counts.functions > 20 && counts.cuts > 2 * counts.functions,
+        "too few were cut"
+    );
+    assert!(
+        counts.states > 0 && counts.flexible > 0,
+        "something was left out"
+    );
+}
+
+#[test]
+fn shared_models_in_two_three_and_four_parts_compute_the_same() {
+    let Some(models) = shared() else { return };
+    let counts = all(&models.join("edge-cases"), bisect);
+    assert!(counts.cuts > counts.functions && counts.states > 0);
+    let counts = all(&models.join("embedder"), bisect);
+    assert_eq!(counts.cuts, 3 * counts.functions);
 }

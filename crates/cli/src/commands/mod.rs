@@ -25,6 +25,7 @@ macro_rules! commands {
 }
 
 commands! {
+    bisect      Bisect
     completions Completions
     convert     Convert
     hint        Hint

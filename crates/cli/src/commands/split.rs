@@ -18,9 +18,8 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::comparison::run_options;
 use crate::progress::Progress;
-use crate::report;
-use crate::cutting::{self, Loader, StageFacts, Stages, Written};
-use crate::steps::{InputOptions, PrecisionOption};
+use crate::cutting::{self, CutOptions, SeamReport, StageFacts, Stages};
+use crate::steps::PrecisionOption;
 use crate::table::Table;
 use crate::terminal::Terminal;
 use crate::weights::bytes;
@@ -38,10 +37,6 @@ pub(crate) struct Options {
     /// The model to read.
     model: PathBuf,
 
-    /// The folder to write.
-    #[arg(short, long, value_name = "DIR", required_unless_present = "dry_run")]
-    output: Option<PathBuf>,
-
     /// Cut at these values. Several that cross together are one seam; one that
     /// is used up before another is computed is a seam before it.
     #[arg(long, value_name = "VALUE,...", value_delimiter = ',')]
@@ -52,42 +47,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DEVICE", default_value = "any", value_parser = target)]
     target: Target,
 
-    /// Name the feature that stands for a value at a seam.
-    #[arg(long, value_name = "VALUE=FEATURE")]
-    name: Vec<String>,
-
-    /// Function to cut [default: the only one, or the model's default].
-    #[arg(long, value_name = "NAME")]
-    function: Option<String>,
-
-    /// Show where the model would be cut and what else was considered, and
-    /// write nothing.
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Run the stages one after the other and compare with the model before
-    /// anything is written; every bit must be the same.
-    #[arg(long)]
-    verify: bool,
-
-    /// Also write DIR/pipeline.mlpackage, one Core ML pipeline of all stages.
-    #[arg(long)]
-    pipeline: bool,
-
-    /// Also write a loader that sets each stage's compute units.
-    #[arg(long, value_enum, value_name = "LANGUAGE")]
-    loader: Vec<Loader>,
-
-    /// Replace DIR if it is there.
-    #[arg(long)]
-    force: bool,
-
     #[command(flatten)]
-    inputs: InputOptions,
-
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    cut: CutOptions,
 }
 
 pub(crate) fn target(name: &str) -> Result<Target, String> {
@@ -125,22 +86,6 @@ struct Barred {
 }
 
 #[derive(Debug, Serialize)]
-struct SeamReport {
-    after: String,
-    values: Vec<Crossing>,
-    bytes: Option<u64>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Crossing {
-    value: String,
-    feature: String,
-    #[serde(rename = "type")]
-    ty: String,
-    bytes: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
 struct CandidateReport {
     /// `cpuAndGPU` or `cpuAndNeuralEngine` for each stage.
     units: Vec<ComputeUnits>,
@@ -159,17 +104,7 @@ struct CandidateReport {
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
     let model = Model::open(&options.model)?;
     let executable = Executable::open(&options.model)?;
-    let function = match &options.function {
-        None if model.program().functions.len() > 1 => {
-            let names: Vec<&str> = executable.functions();
-            bail!(
-                "the model has several functions ({}), and stages have one; name it with --function",
-                names.join(", ")
-            );
-        }
-        name => executable.function(name.as_deref())?,
-    };
-    let function = model.program().function(Some(function))?;
+    let function = options.cut.function(&model)?;
     let description = Description::from_proto(&model.spec().description()?);
     let signature = description.signature(&function.name);
     let graph = Graph::new(model.program(), function)?;
@@ -203,7 +138,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         cut_at(&graph, &options.at)?
     };
     let plan = Plan::new(&graph, &labels)?;
-    let renames = Renames::new(&graph, &plan, &pairs(&options.name)?)?;
+    let renames = Renames::new(&graph, &plan, &options.cut.names()?)?;
     let stages = Stages::new(&model, &graph, &plan, &renames, &types, |stage| {
         units_of(&graph, &plan.stages[stage].nodes, &reasons, &costs)
     })?;
@@ -211,7 +146,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         schema: "milwright-split/1",
         ok: false,
         model: options.model.display().to_string(),
-        output: options.output.as_ref().map(|o| o.display().to_string()),
+        output: options.cut.output.as_ref().map(|o| o.display().to_string()),
         function: function.name.clone(),
         target: options.target.name(),
         seed,
@@ -222,45 +157,18 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             })
             .filter(|barred| !barred.why.is_empty())
             .collect(),
-        seams: seams(&graph, &plan, &renames, &types),
+        seams: cutting::seams(&graph, &plan, &renames, &types),
         stages: stages.facts(&costs),
         candidates,
         verify: None,
     };
-    if let (false, Some(output)) = (options.dry_run, &options.output) {
-        let written = stages.write(
-            output,
-            &Written {
-                source: &options.model,
-                function: &function.name,
-                force: options.force,
-                pipeline: options.pipeline,
-                loaders: &options.loader,
-            },
-            |folder| {
-                if !options.verify {
-                    return Ok(true);
-                }
-                let compared = cutting::compare(
-                    folder,
-                    output,
-                    &executable,
-                    &function.name,
-                    &options.inputs,
-                )?;
-                let ok = compared.ok;
-                report.verify = Some(compared);
-                Ok(ok)
-            },
-        )?;
-        report.ok = written;
-    }
-    if options.json {
+    (report.ok, report.verify) = options.cut.write(&options.model, &stages, &function.name)?;
+    if options.cut.json {
         out.json(&report)?;
     } else {
         show(&report, &options, out)?;
     }
-    Ok(if report.ok || options.dry_run {
+    Ok(if report.ok || options.cut.dry_run {
         Outcome::Clean
     } else {
         Outcome::Findings
@@ -288,9 +196,9 @@ fn broken_by_fp16(
     model: &Executable,
     options: &Options,
 ) -> anyhow::Result<(Vec<Vec<String>>, Option<u64>)> {
-    let run_options = run_options(model, PrecisionOption::Fp32, options.inputs.count());
+    let run_options = run_options(model, PrecisionOption::Fp32, options.cut.inputs.count());
     let mut runner = model.runner(Some(&graph.function.name), run_options)?;
-    let steps = options.inputs.load(&runner)?;
+    let steps = options.cut.inputs.load(&runner)?;
     let feeds = steps.feeds(&runner)?;
     let stage = runner.single("split")?;
     let precision = precision_for(graph.program, graph.function);
@@ -423,43 +331,6 @@ fn share(part: u64, all: u64) -> f64 {
     }
 }
 
-/// Reads `VALUE=FEATURE`.
-fn pairs(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
-    let pair = |text: &String| {
-        let (value, feature) = text
-            .split_once('=')
-            .with_context(|| format!("--name {text}: write it as VALUE=FEATURE"))?;
-        Ok((value.to_owned(), feature.to_owned()))
-    };
-    texts.iter().map(pair).collect()
-}
-
-fn seams(
-    graph: &Graph<'_>,
-    plan: &Plan,
-    renames: &Renames,
-    types: &SeamTypes,
-) -> Vec<SeamReport> {
-    let crossing = |&value: &ValueId| {
-        let ty = types.default_type(value);
-        Crossing {
-            value: graph.name(value).to_owned(),
-            feature: renames.of(graph, value).to_owned(),
-            ty: ty.map(ToString::to_string).unwrap_or_default(),
-            bytes: ty.and_then(|t| t.dtype.byte_len(t.elements()?)),
-        }
-    };
-    let seam = |(after, seam): (usize, &milwright_passes::cut::Seam)| {
-        let values: Vec<Crossing> = seam.values.iter().map(crossing).collect();
-        SeamReport {
-            after: cutting::name(after),
-            bytes: values.iter().map(|v| v.bytes).sum(),
-            values,
-        }
-    };
-    plan.seams.iter().enumerate().map(seam).collect()
-}
-
 /// The ways considered, for people.
 fn show_candidates(
     graph: &Graph<'_>,
@@ -507,32 +378,12 @@ fn show_candidates(
 }
 
 fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Result<()> {
-    if !report.candidates.is_empty() && options.dry_run {
+    if !report.candidates.is_empty() && options.cut.dry_run {
         show_table(&report.candidates, out)?;
     }
-    for seam in &report.seams {
-        out.heading(&format!("seam after {}", seam.after))?;
-        let mut table = Table::new(&["value", "type", ">bytes", "feature"]);
-        for v in &seam.values {
-            table.row([
-                v.value.clone(),
-                v.ty.clone(),
-                v.bytes.map_or_else(|| "?".to_owned(), |b| b.to_string()),
-                v.feature.clone(),
-            ]);
-        }
-        table.write(out)?;
-    }
+    cutting::show_seams(&report.seams, out)?;
     cutting::show(&report.stages, out)?;
-    if let Some(comparison) = &report.verify {
-        out.heading("stages in sequence against the model")?;
-        report::show(comparison, out)?;
-    }
-    match &report.output {
-        _ if options.dry_run => out.line("nothing is written: --dry-run"),
-        Some(output) if report.ok => out.line(format!("wrote {output}")),
-        _ => out.line("nothing is written: the stages in sequence differ from the model"),
-    }
+    cutting::show_end(report.verify.as_ref(), report.output.as_deref(), report.ok, options.cut.dry_run, out)
 }
 
 fn show_table(candidates: &[CandidateReport], out: &mut Terminal) -> anyhow::Result<()> {

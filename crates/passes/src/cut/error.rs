@@ -81,6 +81,63 @@ pub enum Error {
         /// The first reasons.
         reasons: Vec<String>,
     },
+    /// One operation is heavier than a part may be.
+    #[error(
+        "`{op}` alone has {own} bytes of weights{}, and a part may have {limit}; raise the limit",
+        along(*.with, .why, *.bytes)
+    )]
+    TooHeavy {
+        /// The heaviest operation.
+        op: String,
+        /// Its weights in bytes.
+        own: u64,
+        /// How many others must be in the same part.
+        with: usize,
+        /// Why they must.
+        why: String,
+        /// The weights of all of them.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More parts than there can be.
+    #[error("{asked} parts were asked for, and there can be {most}{why}")]
+    TooMany {
+        /// What was asked for.
+        asked: usize,
+        /// How many there can be.
+        most: usize,
+        /// Why not more.
+        why: String,
+    },
+    /// No cut was found that keeps within the limit.
+    #[error(
+        "no cut{} keeps every part within {limit} bytes of weights; all together are {all}; raise \
+         the limit or the number of parts",
+        .parts.map_or_else(String::new, |p| format!(" into {p} parts"))
+    )]
+    NoFit {
+        /// How many parts were asked for.
+        parts: Option<usize>,
+        /// The limit.
+        limit: u64,
+        /// The weights of the whole.
+        all: u64,
+    },
+    /// Operations that cannot be a part of their own.
+    #[error("`{op}` cannot be in a part of its own: all that has weights would be in that part")]
+    NotApart {
+        /// The operation.
+        op: String,
+    },
+    /// What shall be apart leaves no part for the rest.
+    #[error("{asked} parts were asked for; what shall be apart, and the rest, take {least}")]
+    NoneLeft {
+        /// What was asked for.
+        asked: usize,
+        /// How many there must be.
+        least: usize,
+    },
     /// A name for a feature that cannot be given.
     #[error("--name {value}={feature}: {why}")]
     Name {
@@ -105,6 +162,14 @@ pub enum Error {
         /// What the verifier found.
         findings: Vec<String>,
     },
+}
+
+fn along(with: usize, why: &str, bytes: u64) -> String {
+    match with {
+        0 => String::new(),
+        _ if why.is_empty() => format!(", and with {with} others that no seam separates {bytes}"),
+        _ => format!(", and with {with} others {bytes} ({why})"),
+    }
 }
 
 fn list(names: &[String]) -> String {

@@ -125,6 +125,12 @@ impl SeamTypes {
         Some((default, flexibility))
     }
 
+    /// Whether a value can cross a seam of a model of that specification
+    /// version.
+    pub fn can_cross(&self, value: ValueId, version: i32) -> bool {
+        self.feature(value, "", version).is_ok()
+    }
+
     /// The feature for a value at a seam.
     ///
     /// # Errors

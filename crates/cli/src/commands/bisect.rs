@@ -1,0 +1,355 @@
+//! `milwright bisect`: a model cut into parts of about the same size.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use milwright_ir::Model;
+use milwright_ir::features::Description;
+use milwright_package::ComputeUnits;
+use milwright_passes::cut::{
+    Balanced, Costs, Graph, Loads, Plan, Renames, SeamTypes, Wish, balance, copies, cut_at,
+    embedding, head,
+};
+use milwright_verify::report::Report as Comparison;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::cutting::{self, CutOptions, SeamReport, StageFacts, Stages};
+use crate::table::Table;
+use crate::terminal::Terminal;
+use crate::weights::bytes;
+
+/// Cut a model into parts that run one after the other, for devices that do not
+/// take it whole.
+///
+/// The largest part is made as small as possible, but for --slack; then as few
+/// bytes as possible cross from part to part, and seams are between repeated
+/// blocks. States stay whole, outputs leave from the part that computes them,
+/// and a weight that several parts use is in each of them, which is reported.
+/// DIR appears complete or not at all; it holds a package for each part and
+/// pipeline.json, which run, verify, lint and inspect take like a model.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("how").required(true).multiple(true)))]
+pub(crate) struct Options {
+    /// The model to read.
+    model: PathBuf,
+
+    /// Cut into N parts.
+    #[arg(long, value_name = "N", group = "how", value_parser = clap::value_parser!(u16).range(2..=999))]
+    parts: Option<u16>,
+
+    /// The weights of each part are at most so large; with the fewest parts,
+    /// when --parts is not given. Units are B, kB, MB, GB (of 1000) and KiB,
+    /// MiB, GiB.
+    #[arg(long, value_name = "SIZE", group = "how", value_parser = size)]
+    max_size: Option<u64>,
+
+    /// Cut at these values. Several that cross together are one seam; one that
+    /// is used up before another is computed is a seam before it.
+    #[arg(
+        long,
+        value_name = "VALUE,...",
+        value_delimiter = ',',
+        group = "how",
+        conflicts_with_all = ["parts", "max_size", "separate", "balance", "slack"]
+    )]
+    at: Vec<String>,
+
+    /// What all parts have about as much of.
+    #[arg(long, value_enum, default_value = "weights")]
+    balance: Measure,
+
+    /// The largest part may be so many percent larger than it has to be.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=100))]
+    slack: u64,
+
+    /// Make the embedding the first part, or the head the last one, without
+    /// anything else that has weights.
+    #[arg(long, value_enum, value_name = "END,...", value_delimiter = ',')]
+    separate: Vec<End>,
+
+    #[command(flatten)]
+    cut: CutOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Measure {
+    /// Bytes of weights, as they are stored.
+    Weights,
+    /// Multiply-adds at the default shapes.
+    Macs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum End {
+    /// The operation that takes rows from the largest table.
+    Embedding,
+    /// The last product with a weight.
+    Head,
+}
+
+/// Reads a size such as `950MB`.
+fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 8] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+        ("", 1),
+    ];
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[digits.len()..].trim();
+    let factor = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+    let number: Option<f64> = digits.trim().parse().ok();
+    let bytes = match (number, factor) {
+        (Some(n), Some((_, factor))) => n * *factor as f64,
+        _ => return Err("write it like 950MB or 1.5GiB".to_owned()),
+    };
+    if bytes >= 1.0 && bytes < 9e15 {
+        Ok(bytes as u64)
+    } else {
+        Err("it must be at least one byte, and less than 9 PB".to_owned())
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: &'static str,
+    /// Whether the parts were written.
+    ok: bool,
+    model: String,
+    output: Option<String>,
+    function: String,
+    /// The limit of --max-size.
+    limit: Option<u64>,
+    /// How the places were chosen; none with --at.
+    choice: Option<ChoiceReport>,
+    /// Bytes of weights of the whole.
+    weights: u64,
+    stages: Vec<StageFacts>,
+    seams: Vec<SeamReport>,
+    /// Weights that several parts have.
+    copies: Vec<CopyReport>,
+    /// The comparison, with --verify.
+    verify: Option<Comparison>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChoiceReport {
+    balance: Measure,
+    /// What each part has of it.
+    loads: Vec<u64>,
+    /// How small the largest part could be, ends that are separate aside.
+    least: u64,
+    /// For each seam, whether it is between repeated blocks.
+    between_blocks: Vec<bool>,
+    /// Whether every way to cut was compared, or the likely ones.
+    all_compared: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct CopyReport {
+    weight: String,
+    bytes: u64,
+    stages: Vec<String>,
+}
+
+pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
+    let model = Model::open(&options.model)?;
+    let function = options.cut.function(&model)?;
+    let description = Description::from_proto(&model.spec().description()?);
+    let signature = description.signature(&function.name);
+    let graph = Graph::new(model.program(), function)?;
+    let types = SeamTypes::new(model.program(), function, &model, signature)?;
+    let costs = Costs::new(&graph, &types, &model);
+    let weights = Loads::weights(&graph);
+
+    let (labels, choice) = if options.at.is_empty() {
+        let found = choose(&options, &model, &graph, &types, &costs, &weights)?;
+        if found.loads.len() < 2 {
+            bail!(
+                "nothing needs to be cut: all weights together are {}; to cut anyway, say into \
+                 how many parts: --parts N",
+                bytes(weights.total())
+            );
+        }
+        let choice = ChoiceReport {
+            balance: options.balance,
+            loads: found.loads,
+            least: found.least,
+            between_blocks: found.between_blocks,
+            all_compared: found.all_compared,
+        };
+        (found.labels, Some(choice))
+    } else {
+        (cut_at(&graph, &options.at)?, None)
+    };
+    let plan = Plan::new(&graph, &labels)?;
+    let renames = Renames::new(&graph, &plan, &options.cut.names()?)?;
+    let count = plan.stages.len();
+    let stages = Stages::new(&model, &graph, &plan, &renames, &types, |_| {
+        let why = format!("one of {count} parts of a model that was cut for its size");
+        (ComputeUnits::All, vec![why])
+    })?;
+    let mut report = Report {
+        schema: "milwright-bisect/1",
+        ok: false,
+        model: options.model.display().to_string(),
+        output: options.cut.output.as_ref().map(|o| o.display().to_string()),
+        function: function.name.clone(),
+        limit: options.max_size,
+        choice,
+        weights: weights.total(),
+        seams: cutting::seams(&graph, &plan, &renames, &types),
+        stages: stages.facts(&costs),
+        copies: copies(&weights, &labels)
+            .into_iter()
+            .map(|copy| CopyReport {
+                weight: copy.name,
+                bytes: copy.bytes,
+                stages: copy.parts.into_iter().map(cutting::name).collect(),
+            })
+            .collect(),
+        verify: None,
+    };
+    (report.ok, report.verify) = options
+        .cut
+        .write(&options.model, &stages, &function.name)?;
+    if options.cut.json {
+        out.json(&report)?;
+    } else {
+        show(&report, &options, out)?;
+    }
+    Ok(if report.ok || options.cut.dry_run {
+        Outcome::Clean
+    } else {
+        Outcome::Findings
+    })
+}
+
+/// Where to cut.
+fn choose(
+    options: &Options,
+    model: &Model,
+    graph: &Graph<'_>,
+    types: &SeamTypes,
+    costs: &Costs,
+    weights: &Loads,
+) -> anyhow::Result<Balanced> {
+    let version = model.spec().version();
+    let edges = graph.edges.iter();
+    let whole: Vec<bool> = edges.map(|e| !types.can_cross(e.value, version)).collect();
+    let macs = Loads::multiply_adds(costs);
+    let apart = |end: End, nodes: Vec<usize>, missing: &str| -> anyhow::Result<Option<_>> {
+        if !options.separate.contains(&end) {
+            return Ok(None);
+        }
+        if nodes.is_empty() {
+            bail!("--separate: {missing}");
+        }
+        Ok(Some(nodes))
+    };
+    let first = apart(
+        End::Embedding,
+        embedding(graph, weights),
+        "there is no embedding: nothing gathers from a weight",
+    )?;
+    let last = apart(
+        End::Head,
+        head(graph, weights),
+        "there is no head: nothing multiplies by a weight",
+    )?;
+    Ok(balance(
+        graph,
+        costs,
+        &Wish {
+            parts: options.parts.map(usize::from),
+            limit: options.max_size,
+            balance: match options.balance {
+                Measure::Weights => weights,
+                Measure::Macs => &macs,
+            },
+            weights,
+            slack: options.slack,
+            whole: &whole,
+            first: first.as_deref(),
+            last: last.as_deref(),
+        },
+    )?)
+}
+
+fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Result<()> {
+    out.heading("parts")?;
+    let mut table = Table::new(&["stage", ">ops", ">weights", ">share", ">multiply-adds"]);
+    let all: u64 = report.stages.iter().map(StageFacts::weights).sum();
+    for stage in &report.stages {
+        let share = stage.weights() as f64 / all.max(1) as f64 * 100.0;
+        table.row([
+            stage.name().to_owned(),
+            stage.operations().to_string(),
+            bytes(stage.weights()),
+            format!("{share:.1} %"),
+            cutting::count(stage.multiply_adds()),
+        ]);
+    }
+    table.write(out)?;
+    if let Some(choice) = &report.choice {
+        let amount = |n: u64| match choice.balance {
+            Measure::Weights => bytes(n),
+            Measure::Macs => format!("{} multiply-adds", cutting::count(n)),
+        };
+        let largest = choice.loads.iter().max().copied().unwrap_or(0);
+        out.line(format!(
+            "the largest part has {}; the least possible is {}{}",
+            amount(largest),
+            amount(choice.least),
+            if choice.all_compared {
+                ""
+            } else {
+                ", as far as ways to cut were compared"
+            }
+        ))?;
+        let between = choice.between_blocks.iter().filter(|&&b| b).count();
+        out.line(format!(
+            "{between} of {} seams are between repeated blocks",
+            choice.between_blocks.len()
+        ))?;
+    }
+    for copy in &report.copies {
+        out.line(format!(
+            "`{}` ({}) is in {}, which all use it",
+            copy.weight,
+            bytes(copy.bytes),
+            copy.stages.join(", ")
+        ))?;
+    }
+    cutting::show_seams(&report.seams, out)?;
+    cutting::show_kept(&report.stages, out)?;
+    cutting::show_end(
+        report.verify.as_ref(),
+        report.output.as_deref(),
+        report.ok,
+        options.cut.dry_run,
+        out,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(size("950MB"), Ok(950_000_000));
+        assert_eq!(size("1.5 GiB"), Ok(3 << 29));
+        assert_eq!(size("64kb"), Ok(64_000));
+        assert_eq!(size("12"), Ok(12));
+        for wrong in ["", "MB", "0", "-1MB", "1 parsec", "1e30", "inf", "nan"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! `milwright bisect`: what each part is, and what other tools lose. The rows of
+//! `defect` tests are cases in which a widely used tool cuts wrong.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it checked"
+)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{expect, files, fixture, json, refused, shared, steps, str};
+use milwright_ir::Model;
+use milwright_ir::features::{Description, FeatureKind, Signature};
+use serde_json::Value;
+
+/// Cuts a model with `--verify` and gives the report.
+fn bisect(model: &Path, folder: &Path, more: &[&str]) -> Value {
+    let place = model.parent().unwrap();
+    let inputs = steps(place, "inputs");
+    let mut args = vec!["bisect", str(model), "-o", str(folder), "--verify"];
+    for file in &inputs {
+        args.extend(["--inputs", file]);
+    }
+    args.extend(more);
+    let report = json(0, &args);
+    assert_eq!(report["schema"], "milwright-bisect/1");
+    assert_eq!(report["verify"]["ok"], true);
+    for output in report["verify"]["outputs"].as_array().unwrap() {
+        assert_eq!(output["max_abs"], 0.0, "{output}");
+    }
+    report
+}
+
+fn edge_case(name: &str) -> Option<PathBuf> {
+    let models = shared()?;
+    Some(models.join(format!("edge-cases/{name}/model.mlpackage")))
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> Vec<&'v Value> {
+    value[key].as_array().unwrap().iter().collect()
+}
+
+fn names<'v>(value: &'v Value, key: &str) -> Vec<&'v str> {
+    let each = list(value, key).into_iter();
+    each.map(|v| v["name"].as_str().unwrap()).collect()
+}
+
+fn weights(report: &Value) -> u64 {
+    let stages = list(report, "stages").into_iter();
+    stages.map(|s| s["weights"].as_u64().unwrap()).sum()
+}
+
+/// Weights of a whole model.
+fn weights_of(model: &Path) -> u64 {
+    let report = json(0, &["inspect", str(model)]);
+    report["weights"]["bytes"].as_u64().unwrap()
+}
+
+fn description(package: &Path) -> Description {
+    let model = Model::open(package).unwrap();
+    Description::from_proto(&model.spec().description().unwrap())
+}
+
+fn signature(package: &Path) -> Signature {
+    description(package).functions.remove(0)
+}
+
+fn stage(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("stage{number}.mlpackage"))
+}
+
+/// The flexible sizes of a tensor.
+fn flexibility(kind: &FeatureKind) -> String {
+    format!("{kind:?}")
+}
+
+#[test]
+fn defect_a_state_is_in_one_part_and_updated_once() {
+    let Some(model) = edge_case("kv_state") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for parts in ["2", "3", "4"] {
+        let out = dir.path().join(parts);
+        let report = bisect(&model, &out, &["--parts", parts]);
+        let stages = list(&report, "stages");
+        let kept: Vec<&str> = stages
+            .iter()
+            .flat_map(|s| list(s, "states"))
+            .map(|s| s.as_str().unwrap())
+            .collect();
+        let mut once = kept.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!((kept.len(), once.len()), (8, 8), "{parts} parts: {kept:?}");
+        let both = stages.iter().filter(|s| !list(s, "states").is_empty());
+        assert!(both.count() > 1, "the states of all layers in one part");
+        assert_eq!(report["verify"]["steps"], 5);
+        assert_eq!(weights(&report), weights_of(&model), "weights twice");
+        for seam in list(&report, "seams") {
+            for value in list(seam, "values") {
+                let ty = value["type"].as_str().unwrap();
+                assert!(!ty.contains("fp32"), "{value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn defect_an_early_output_leaves_from_the_part_that_computes_it() {
+    let Some(model) = edge_case("image_early_exit") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for parts in ["2", "3", "4"] {
+        let out = dir.path().join(parts);
+        let report = bisect(&model, &out, &["--parts", parts]);
+        let stages = list(&report, "stages");
+        let give = stages
+            .iter()
+            .filter(|s| names(s, "outputs").contains(&"aux"));
+        assert_eq!(give.count(), 1);
+        for stage in &stages[1..] {
+            let taken = names(stage, "inputs");
+            assert!(
+                !taken.contains(&"aux") && !taken.contains(&"image"),
+                "{taken:?}"
+            );
+        }
+        assert_eq!(weights(&report), weights_of(&model), "weights twice");
+    }
+}
+
+#[test]
+fn defect_an_image_stays_an_image() {
+    let Some(model) = edge_case("image_early_exit") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("parts");
+    bisect(&model, &out, &["--parts", "3"]);
+    let first = signature(&stage(&out, 1));
+    let whole = signature(&model);
+    assert_eq!(first.inputs, whole.inputs);
+    assert!(flexibility(&first.inputs[0].kind).contains("Image"));
+}
+
+#[test]
+fn defect_flexible_shapes_stay_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["range_dim", "enumerated_shapes"] {
+        let Some(model) = edge_case(name) else { return };
+        let whole = signature(&model);
+        for parts in [2, 3, 4] {
+            let out = dir.path().join(format!("{name}{parts}"));
+            bisect(&model, &out, &["--parts", &parts.to_string()]);
+            assert_eq!(signature(&stage(&out, 1)).inputs, whole.inputs);
+            assert_eq!(signature(&stage(&out, parts)).outputs, whole.outputs);
+            for number in 1..parts {
+                let given = signature(&stage(&out, number)).outputs;
+                let taken = signature(&stage(&out, number + 1)).inputs;
+                for feature in &taken {
+                    let from = given.iter().find(|g| g.name == feature.name).unwrap();
+                    assert_eq!(from.kind, feature.kind);
+                    // The stream has the shape of the input.
+                    let (a, b) = (
+                        flexibility(&feature.kind),
+                        flexibility(&whole.inputs[0].kind),
+                    );
+                    assert_eq!(a, b, "{name}, {}", feature.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn defect_tied_weights_are_copied_openly() {
+    let Some(model) = edge_case("tied_embedding") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let whole = weights_of(&model);
+    // The head is more than half of all.
+    let out = dir.path().join("two");
+    let report = bisect(&model, &out, &["--parts", "2"]);
+    let copies = list(&report, "copies");
+    let copied: u64 = copies.iter().map(|c| c["bytes"].as_u64().unwrap()).sum();
+    let twice = weights(&report) - whole;
+    assert!(twice <= copied && copied <= twice + 128 * copies.len() as u64);
+    // Each end on its own.
+    let out = dir.path().join("three");
+    let apart = ["--parts", "3", "--separate", "embedding,head"];
+    let report = bisect(&model, &out, &apart);
+    let copies = list(&report, "copies");
+    assert_eq!(copies.len(), 1);
+    assert_eq!(copies[0]["stages"], serde_json::json!(["stage1", "stage3"]));
+    let stages = list(&report, "stages");
+    let table = 4096 * 64 * 4;
+    assert_eq!(stages[0]["weights"], table);
+    let head = stages[2]["weights"].as_u64().unwrap();
+    assert!((table..table + 4096 * 4 + 1).contains(&head), "{head}");
+    // Too few parts for that.
+    let apart = ["--parts", "2", "--separate", "embedding,head", "--dry-run"];
+    refused(
+        &[&["bisect", str(&model)], &apart[..]].concat(),
+        &["take 3"],
+    );
+}
+
+#[test]
+fn defect_a_block_is_not_torn() {
+    let Some(model) = edge_case("cond") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("parts");
+    let report = bisect(&model, &out, &["--parts", "3"]);
+    assert_eq!(list(&report, "stages").len(), 3);
+    let with_cond = (1..=3).filter(|&n| {
+        let text = expect(0, &["print", str(&stage(&out, n))]);
+        text.contains("= cond(")
+    });
+    assert_eq!(with_cond.count(), 1);
+}
+
+#[test]
+fn defect_a_function_of_several_is_cut() {
+    let Some(model) = edge_case("multifunction") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("parts");
+    refused(
+        &["bisect", str(&model), "-o", str(&out), "--parts", "2"],
+        &["prefill", "decode", "--function"],
+    );
+    for function in ["prefill", "decode"] {
+        let out = dir.path().join(function);
+        let more = ["--parts", "2", "--function", function];
+        bisect(&model, &out, &more);
+    }
+}
+
+#[test]
+fn defect_compressed_weights_stay_compressed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cut = 0;
+    for kind in ["affine", "blockwise", "grouped-lut", "lut", "sparse"] {
+        let model = PathBuf::from(fixture(&format!("compressed/{kind}/model.mlpackage")));
+        let out = dir.path().join(kind);
+        let report = bisect(&model, &out, &["--parts", "2"]);
+        assert!(list(&report, "copies").is_empty());
+        assert_eq!(weights(&report), weights_of(&model), "{kind}");
+        cut += 1;
+    }
+    println!("{cut} kinds of compression");
+}
+
+#[test]
+fn defect_metadata_and_descriptions_are_kept() {
+    let model = PathBuf::from(fixture("transformer-kv/fp16.mlpackage"));
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("parts");
+    bisect(&model, &out, &["--parts", "2"]);
+    let whole = description(&model);
+    assert!(!whole.metadata.user_defined.is_empty());
+    for number in [1, 2] {
+        let part = description(&stage(&out, number));
+        assert_eq!(part.metadata, whole.metadata);
+        let known = &whole.functions[0];
+        let own = &part.functions[0];
+        for feature in own.inputs.iter().chain(&own.outputs).chain(&own.states) {
+            let all = known
+                .inputs
+                .iter()
+                .chain(&known.outputs)
+                .chain(&known.states);
+            if let Some(same) = all.into_iter().find(|f| f.name == feature.name) {
+                assert_eq!(same, feature);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_are_within_the_limit_and_as_few_as_can_be() {
+    let model = PathBuf::from(fixture("asr-encoder/fp32.mlpackage"));
+    let whole = weights_of(&model);
+    let dir = tempfile::tempdir().unwrap();
+    for share in [2, 3, 4] {
+        // With room for what a file has beside the weights.
+        let limit = whole / share + whole / 20 + 4096;
+        let size = format!("{limit}B");
+        let out = dir.path().join(share.to_string());
+        let report = bisect(&model, &out, &["--max-size", &size]);
+        let stages = list(&report, "stages");
+        for number in 1..=stages.len() {
+            let within = "Data/com.apple.CoreML/weights/weight.bin";
+            let file = stage(&out, number).join(within);
+            let len = std::fs::metadata(file).unwrap().len();
+            assert!(len <= limit + 64, "{len} of {limit}");
+        }
+        println!("{limit} of {whole}: {} parts", stages.len());
+        assert!(stages.len() as u64 <= share + 1);
+    }
+    let more = |size: &str| {
+        vec!["bisect", str(&model), "--dry-run", "--max-size"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain([size.to_owned()])
+            .collect::<Vec<_>>()
+    };
+    let args = more("1kB");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    refused(&args, &["alone has", "raise the limit"]);
+    let args = more("1GB");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    refused(&args, &["nothing needs to be cut", "--parts"]);
+}
+
+#[test]
+fn the_same_bytes_again_and_nothing_with_dry_run() {
+    let model = fixture("asr-encoder/fp16.mlpackage");
+    let dir = tempfile::tempdir().unwrap();
+    let all = [
+        "--parts",
+        "3",
+        "--pipeline",
+        "--loader",
+        "swift",
+        "--loader",
+        "python",
+        "--balance",
+        "macs",
+    ];
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    for out in [&one, &two] {
+        bisect(Path::new(&model), out, &all);
+    }
+    assert!(files(&one) == files(&two), "other bytes the second time");
+    let text = expect(0, &["bisect", &model, "--dry-run", "--parts", "2"]);
+    for word in [
+        "stage1",
+        "stage2",
+        "least possible",
+        "seam after",
+        "nothing is written",
+    ] {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+    // Where the user says.
+    let report = json(0, &["bisect", &model, "--dry-run", "--parts", "2"]);
+    let seam = &list(&report, "seams")[0];
+    let values: Vec<&str> = list(seam, "values")
+        .iter()
+        .map(|v| v["value"].as_str().unwrap())
+        .collect();
+    let at = values.join(",");
+    let again = json(0, &["bisect", &model, "--dry-run", "--at", &at]);
+    assert_eq!(again["seams"], report["seams"]);
+    assert_eq!(again["choice"], Value::Null);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let model = fixture("asr-encoder/fp32.mlpackage");
+    let mel = fixture("mel-frontend/fp32.mlpackage");
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("parts");
+    let cases: Vec<(&str, Vec<&str>, &str)> = vec![
+        (&model, vec!["--parts", "999"], "there can be"),
+        (&model, vec!["--parts", "1"], "2..=999"),
+        (&model, vec![], "--parts"),
+        (
+            &model,
+            vec!["--parts", "2", "--at", "x"],
+            "cannot be used with",
+        ),
+        (&model, vec!["--max-size", "2 apples"], "950MB"),
+        (
+            &model,
+            vec!["--parts", "3", "--separate", "embedding"],
+            "no embedding",
+        ),
+        (&mel, vec!["--at", "MELL"], "did you mean `mel`"),
+    ];
+    for (model, more, message) in &cases {
+        let args = [&["bisect", model, "-o", str(&out)], more.as_slice()].concat();
+        refused(&args, &[message]);
+        assert!(!out.exists(), "{more:?} left something");
+    }
+    println!("{} refused", cases.len());
+}
