@@ -77,15 +77,7 @@ pub(crate) struct CutOptions {
 impl CutOptions {
     /// The function to cut.
     pub(crate) fn function<'m>(&self, model: &'m Model) -> anyhow::Result<&'m Function> {
-        let functions = &model.program().functions;
-        if self.function.is_none() && functions.len() > 1 {
-            let names: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
-            bail!(
-                "the model has several functions ({}), and stages have one; name it with --function",
-                names.join(", ")
-            );
-        }
-        Ok(model.program().function(self.function.as_deref())?)
+        pick_function(model, self.function.as_deref())
     }
 
     /// Reads `VALUE=FEATURE`.
@@ -130,6 +122,22 @@ impl CutOptions {
         })?;
         Ok((written, comparison))
     }
+}
+
+/// The function of that name; without one, the only one.
+pub(crate) fn pick_function<'m>(
+    model: &'m Model,
+    name: Option<&str>,
+) -> anyhow::Result<&'m Function> {
+    let functions = &model.program().functions;
+    if name.is_none() && functions.len() > 1 {
+        let names: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
+        bail!(
+            "the model has several functions ({}), and stages have one; name it with --function",
+            names.join(", ")
+        );
+    }
+    Ok(model.program().function(name)?)
 }
 
 /// A language in which a loader can be written.
@@ -178,17 +186,17 @@ impl StageFacts {
 }
 
 #[derive(Debug, Clone, Serialize)]
-struct IoFacts {
-    name: String,
+pub(crate) struct IoFacts {
+    pub(crate) name: String,
     #[serde(rename = "type")]
-    ty: String,
+    pub(crate) ty: String,
     /// The stage that gives it; none is the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
-struct CastFacts {
+pub(crate) struct CastFacts {
     value: String,
     inside: String,
     feature: String,
@@ -511,10 +519,7 @@ pub(crate) fn show_kept(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Re
             ))?;
         }
         for cast in &s.casts {
-            out.line(format!(
-                "{} converts `{}` between {} and {}, which the feature `{}` has",
-                s.name, cast.value, cast.inside, cast.outside, cast.feature
-            ))?;
+            out.line(format!("{} {}", s.name, cast.line()))?;
         }
     }
     Ok(())
@@ -530,7 +535,7 @@ pub(crate) fn count(n: u64) -> String {
 }
 
 impl IoFacts {
-    fn of(io: &Io) -> Self {
+    pub(crate) fn of(io: &Io) -> Self {
         IoFacts {
             name: io.name.clone(),
             ty: io.ty.brief(),
@@ -540,13 +545,21 @@ impl IoFacts {
 }
 
 impl CastFacts {
-    fn of(cast: &Cast) -> Self {
+    pub(crate) fn of(cast: &Cast) -> Self {
         CastFacts {
             value: cast.value.clone(),
             inside: cast.inside.to_string(),
             feature: cast.feature.clone(),
             outside: cast.outside.to_string(),
         }
+    }
+
+    /// What is converted, for people.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "converts `{}` between {} and {}, which the feature `{}` has",
+            self.value, self.inside, self.outside, self.feature
+        )
     }
 }
 

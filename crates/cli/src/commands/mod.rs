@@ -28,6 +28,7 @@ commands! {
     bisect      Bisect
     completions Completions
     convert     Convert
+    extract     Extract
     hint        Hint
     inspect     Inspect
     lint        Lint

@@ -123,17 +123,34 @@ fn seams(graph: &Graph<'_>, values: &[ValueId]) -> Result<Vec<Vec<ValueId>>, Err
 
 /// The value of that name, if one can cut there.
 fn find(graph: &Graph<'_>, name: &str) -> Result<ValueId, Error> {
+    let no_place = |why: &str| Error::NoPlace {
+        name: name.to_owned(),
+        why: why.to_owned(),
+    };
+    let inputs = &graph.function.inputs;
+    if inputs.iter().any(|&v| graph.name(v) == name) {
+        return Err(no_place(
+            "it is an input of the function, so nothing would come before the cut",
+        ));
+    }
+    let value = find_computed(graph, name)?;
+    if !graph.edges.iter().any(|e| e.value == value) {
+        return Err(no_place(
+            "nothing reads it, so nothing would come after the cut",
+        ));
+    }
+    Ok(value)
+}
+
+/// The value of that name that a node computes, if it can be an input or output
+/// of a model.
+pub(super) fn find_computed(graph: &Graph<'_>, name: &str) -> Result<ValueId, Error> {
     let no_place = |why: String| Error::NoPlace {
         name: name.to_owned(),
         why,
     };
     let program = graph.program;
     let here = |&v: &ValueId| program.values[v].name == name;
-    if graph.function.inputs.iter().any(here) {
-        return Err(no_place(
-            "it is an input of the function, so nothing would come before the cut".to_owned(),
-        ));
-    }
     let top = &program.blocks[graph.body].ops;
     let results = |&op: &OpId| program.ops[op].outputs.iter().copied();
     if let Some(value) = top.iter().flat_map(results).find(here) {
@@ -144,11 +161,6 @@ fn find(graph: &Graph<'_>, name: &str) -> Result<ValueId, Error> {
         }
         if let Some(why) = not_io(&program.values[value].ty) {
             return Err(no_place(why));
-        }
-        if !graph.edges.iter().any(|e| e.value == value) {
-            return Err(no_place(
-                "nothing reads it, so nothing would come after the cut".to_owned(),
-            ));
         }
         return Ok(value);
     }

@@ -138,6 +138,19 @@ pub enum Error {
         /// How many there must be.
         least: usize,
     },
+    /// A sub-model needs more than the inputs that were named.
+    #[error(
+        "{} would be needed too, which {} not among the inputs; name {}, or what is computed from \
+         {} on the way to the outputs",
+        list(.missing),
+        if .missing.len() == 1 { "is" } else { "are" },
+        if .missing.len() == 1 { "it" } else { "them" },
+        if .missing.len() == 1 { "it" } else { "them" }
+    )]
+    Needs {
+        /// The inputs of the function that are missing.
+        missing: Vec<String>,
+    },
     /// A name for a feature that cannot be given.
     #[error("--name {value}={feature}: {why}")]
     Name {
