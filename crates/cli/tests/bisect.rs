@@ -8,6 +8,8 @@
 )]
 
 mod common;
+#[path = "../../../fixtures/transformer.rs"]
+mod transformer;
 
 use std::path::{Path, PathBuf};
 
@@ -320,6 +322,77 @@ fn parts_are_within_the_limit_and_as_few_as_can_be() {
     let args = more("1GB");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     refused(&args, &["nothing needs to be cut", "--parts"]);
+}
+
+/// The measures of a large model, divided.
+const SMALL: transformer::Measures = transformer::Measures {
+    layers: 12,
+    width: 64,
+    feed_forward: 192,
+    heads: 4,
+    key_heads: 2,
+    head_width: 16,
+    vocabulary: 1000,
+    length: 8,
+    tied_head: false,
+};
+
+#[test]
+fn a_transformer_is_cut_between_its_layers() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.mlpackage");
+    let bytes = transformer::write(&model, &SMALL, 3).unwrap();
+    let again = dir.path().join("again.mlpackage");
+    transformer::write(&again, &SMALL, 3).unwrap();
+    assert!(
+        files(&model) == files(&again),
+        "other bytes from the same seed"
+    );
+    let file = model.join("Data/com.apple.CoreML/weights/weight.bin");
+    assert_eq!(std::fs::metadata(file).unwrap().len(), bytes);
+    for parts in [2, 3, 4] {
+        let out = dir.path().join(format!("parts{parts}"));
+        let report = bisect(
+            &model,
+            &out,
+            &["--parts", &parts.to_string(), "--slack", "25"],
+        );
+        let choice = &report["choice"];
+        assert_eq!(choice["all_compared"], true);
+        for between in list(choice, "between_blocks") {
+            assert_eq!(between, &true, "{report}");
+        }
+        for seam in list(&report, "seams") {
+            assert_eq!(
+                list(seam, "values").len(),
+                1,
+                "only the stream crosses: {seam}"
+            );
+            let value = seam["values"][0]["value"].as_str().unwrap();
+            assert!(value.ends_with("_out") || value == "embedded", "{value}");
+        }
+        // The tables of angles and the mask, which every layer reads.
+        for copy in list(&report, "copies") {
+            let name = copy["weight"].as_str().unwrap();
+            assert!(["cos", "sin", "mask"].contains(&name), "{name}");
+        }
+        println!(
+            "{parts} parts: {}, least {}",
+            choice["loads"], choice["least"]
+        );
+    }
+    let tied = transformer::Measures {
+        tied_head: true,
+        ..SMALL
+    };
+    let model = dir.path().join("tied.mlpackage");
+    transformer::write(&model, &tied, 3).unwrap();
+    let out = dir.path().join("tied");
+    let apart = ["--parts", "4", "--separate", "embedding,head"];
+    let report = bisect(&model, &out, &apart);
+    let tables = list(&report, "copies");
+    let table = tables.iter().find(|c| c["weight"] == "embedding").unwrap();
+    assert_eq!(table["stages"], serde_json::json!(["stage1", "stage4"]));
 }
 
 #[test]
