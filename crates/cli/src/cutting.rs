@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use milwright_ir::{Function, Model, ValueId};
 use milwright_package::{
     ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, Package, PipelineFolder,
@@ -349,28 +349,44 @@ impl<'m> Stages<'m> {
         }
     }
 
+    /// What the manifest says of a stage, without its files.
+    fn record(&self, number: usize, package: String) -> StageRecord {
+        let part = &self.parts[number];
+        let (units, why) = &self.units[number];
+        StageRecord {
+            name: name(number),
+            package,
+            compute_units: *units,
+            why: why.clone(),
+            inputs: part.inputs.iter().map(input_of).collect(),
+            outputs: part.outputs.iter().map(output_of).collect(),
+            states: part.states.iter().map(|s| state_of(part, s)).collect(),
+            files: Vec::new(),
+        }
+    }
+
     fn fill(&self, folder: &Path, how: &Written<'_>) -> anyhow::Result<()> {
         let progress = Progress::new("writing stages", self.parts.len());
-        let mut records = Vec::new();
-        for (number, part) in self.parts.iter().enumerate() {
-            let name = name(number);
-            let package = format!("{name}.mlpackage");
-            let path = folder.join(&package);
-            self.model
-                .save_as(&part.program, &part.spec, &path, WriteOptions::default())?;
-            let (units, why) = &self.units[number];
-            records.push(StageRecord {
-                compute_units: *units,
-                why: why.clone(),
-                inputs: part.inputs.iter().map(input_of).collect(),
-                outputs: part.outputs.iter().map(output_of).collect(),
-                states: part.states.iter().map(|s| state_of(part, s)).collect(),
-                files: StageFile::of_package(&Package::open(&path)?)?,
-                name,
-                package,
-            });
-            progress.step();
-        }
+        // A stage is digested while the next one is written.
+        let records = std::thread::scope(|scope| {
+            let mut written = Vec::new();
+            for (number, part) in self.parts.iter().enumerate() {
+                let package = format!("{}.mlpackage", name(number));
+                let path = folder.join(&package);
+                self.model
+                    .save_as(&part.program, &part.spec, &path, WriteOptions::default())?;
+                let digest = move || StageFile::of_package(&Package::open(&path)?);
+                written.push((self.record(number, package), scope.spawn(digest)));
+                progress.step();
+            }
+            let mut records = Vec::new();
+            for (mut record, digest) in written {
+                let files = digest.join();
+                record.files = files.map_err(|_| anyhow!("a digest could not be made"))??;
+                records.push(record);
+            }
+            anyhow::Ok(records)
+        })?;
         drop(progress);
         let model = how.source.file_name().unwrap_or_default();
         let manifest = PipelineManifest {

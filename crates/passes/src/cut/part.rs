@@ -138,7 +138,7 @@ impl Part {
             types,
             signature: Lists::of(model, graph.function)?,
             version: model.spec().version(),
-            program: graph.program.clone(),
+            program: Program::default(),
             body: Vec::new(),
             inputs: Vec::new(),
             features: Features::default(),
@@ -237,6 +237,54 @@ impl Features {
     }
 }
 
+/// A program whose arenas have nothing but these operations and what they
+/// mention, under the ids that they had: many parts of one large program are in
+/// memory at once.
+fn only(program: &Program, ops: &[OpId], ends: impl Iterator<Item = ValueId>) -> Program {
+    let inner = |&op: &OpId| program.ops[op].blocks.iter().flat_map(|&b| program.walk(b));
+    let kept: HashSet<OpId> = ops
+        .iter()
+        .flat_map(inner)
+        .chain(ops.iter().copied())
+        .collect();
+    let mut mentioned: HashSet<ValueId> = ends.collect();
+    for &op in &kept {
+        let op = &program.ops[op];
+        mentioned.extend(op.operands().chain(op.outputs.iter().copied()));
+        for &block in &op.blocks {
+            let block = &program.blocks[block];
+            mentioned.extend(block.inputs.iter().chain(&block.outputs));
+        }
+    }
+    let mut part = Program {
+        version: program.version,
+        doc_string: program.doc_string.clone(),
+        attributes: program.attributes.clone(),
+        blocks: program.blocks.clone(),
+        ..Program::default()
+    };
+    for id in program.ops.ids() {
+        let op = &program.ops[id];
+        part.ops.push(if kept.contains(&id) {
+            op.clone()
+        } else {
+            Op::new(String::new())
+        });
+    }
+    for id in program.values.ids() {
+        part.values.push(if mentioned.contains(&id) {
+            program.values[id].clone()
+        } else {
+            Value {
+                name: String::new(),
+                ty: ValueType::Missing,
+                def: ValueDef::Undefined,
+            }
+        });
+    }
+    part
+}
+
 struct Builder<'a, 'p> {
     graph: &'a Graph<'p>,
     plan: &'a Plan,
@@ -271,8 +319,10 @@ impl Builder<'_, '_> {
         let kept: Vec<OpId> = ops
             .filter(|op| own.contains(op) || fixed.contains(op))
             .collect();
-        // From here on only what belongs to the stage is part of the program,
-        // so that only that can be touched.
+        // Only what belongs to the stage is part of the program, so that only
+        // that can be touched.
+        let ends = stage.inputs.iter().chain(&stage.outputs).copied();
+        self.program = only(graph.program, &kept, ends);
         self.program.functions = vec![Function {
             name: "main".to_owned(),
             inputs: Vec::new(),
