@@ -109,7 +109,7 @@ fn size(text: &str) -> Result<u64, String> {
         (Some(n), Some((_, factor))) => n * *factor as f64,
         _ => return Err("write it like 950MB or 1.5GiB".to_owned()),
     };
-    if bytes >= 1.0 && bytes < 9e15 {
+    if (1.0..9e15).contains(&bytes) {
         Ok(bytes as u64)
     } else {
         Err("it must be at least one byte, and less than 9 PB".to_owned())

@@ -7,7 +7,8 @@ use std::ops::Range;
 /// repetitions, single elements from three.
 pub(super) fn boundaries<T: PartialEq>(sequence: &[T]) -> Vec<usize> {
     let mut found = Vec::new();
-    let mut open: Vec<Range<usize>> = vec![0..sequence.len()];
+    let whole: Range<usize> = 0..sequence.len();
+    let mut open = Vec::from([whole]);
     while let Some(range) = open.pop() {
         let Some((start, period, times)) = longest(&sequence[range.clone()]) else {
             continue;

@@ -242,13 +242,14 @@ impl Features {
 /// memory at once.
 fn only(program: &Program, ops: &[OpId], ends: impl Iterator<Item = ValueId>) -> Program {
     let inner = |&op: &OpId| program.ops[op].blocks.iter().flat_map(|&b| program.walk(b));
-    let kept: HashSet<OpId> = ops
+    let live: Vec<OpId> = ops
         .iter()
         .flat_map(inner)
         .chain(ops.iter().copied())
         .collect();
+    let kept: HashSet<OpId> = live.iter().copied().collect();
     let mut mentioned: HashSet<ValueId> = ends.collect();
-    for &op in &kept {
+    for op in live {
         let op = &program.ops[op];
         mentioned.extend(op.operands().chain(op.outputs.iter().copied()));
         for &block in &op.blocks {

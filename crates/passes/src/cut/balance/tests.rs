@@ -51,7 +51,9 @@ fn random_case(random: &mut Numbers) -> Case {
     let shared = (0..random.below(3)).map(|i| Shared {
         name: format!("w{i}"),
         bytes: 1 + random.below(9),
-        nodes: (0..nodes).filter(|n| (n + i as usize) % 3 == 0).collect(),
+        nodes: (0..nodes)
+            .filter(|n| (n + i as usize).is_multiple_of(3))
+            .collect(),
     });
     let shared = shared.collect();
     let bytes: Vec<u64> = edges.iter().map(|_| random.below(20)).collect();
