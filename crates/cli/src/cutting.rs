@@ -1,29 +1,31 @@
-//! Stages of a cut model: what is shown of them, and how they are written.
-//! Shared by the commands that cut.
+//! Stages of a cut model: the options, and how they are written. Shared by the
+//! commands that cut.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use milwright_ir::{Function, Model, ValueId};
+use milwright_ir::{Function, Model};
 use milwright_package::{
     ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, Package, PipelineFolder,
     PipelineManifest, StageFeature, StageFile, StageInput, StageRecord, WriteOptions,
     create_folder,
 };
-use milwright_passes::cut::{Cast, Costs, Graph, Io, Part, Plan, Renames, SeamTypes};
+use milwright_passes::cut::{Costs, Graph, Io, Part, Plan, Renames, SeamTypes};
 use milwright_verify::Executable;
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::Report as Comparison;
-use serde::Serialize;
 
 use crate::comparison::Models;
 use crate::loader;
 use crate::progress::Progress;
-use crate::report;
 use crate::steps::{InputOptions, PrecisionOption};
-use crate::table::Table;
-use crate::terminal::Terminal;
-use crate::weights::{self, bytes};
+use crate::weights;
+
+pub(crate) use facts::{
+    CastFacts, IoFacts, SeamReport, StageFacts, count, seams, show, show_end, show_kept, show_seams,
+};
+
+mod facts;
 
 /// What a stage is called.
 pub(crate) fn name(number: usize) -> String {
@@ -147,105 +149,6 @@ pub(crate) enum Loader {
     Swift,
     /// DIR/pipeline.py
     Python,
-}
-
-/// What is known of a stage, for reports.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct StageFacts {
-    name: String,
-    compute_units: ComputeUnits,
-    why: Vec<String>,
-    /// Operations that run when the model is used.
-    operations: usize,
-    multiply_adds: u64,
-    /// Bytes of weights and other constants.
-    weights: u64,
-    inputs: Vec<IoFacts>,
-    outputs: Vec<IoFacts>,
-    states: Vec<String>,
-    /// Conversions at its seams.
-    casts: Vec<CastFacts>,
-}
-
-impl StageFacts {
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn operations(&self) -> usize {
-        self.operations
-    }
-
-    pub(crate) fn multiply_adds(&self) -> u64 {
-        self.multiply_adds
-    }
-
-    pub(crate) fn weights(&self) -> u64 {
-        self.weights
-    }
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct IoFacts {
-    pub(crate) name: String,
-    #[serde(rename = "type")]
-    pub(crate) ty: String,
-    /// The stage that gives it; none is the caller.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct CastFacts {
-    value: String,
-    inside: String,
-    feature: String,
-    outside: String,
-}
-
-/// What crosses after a stage.
-#[derive(Debug, Serialize)]
-pub(crate) struct SeamReport {
-    pub(crate) after: String,
-    pub(crate) values: Vec<Crossing>,
-    pub(crate) bytes: Option<u64>,
-}
-
-/// A value that crosses a seam.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Crossing {
-    value: String,
-    feature: String,
-    #[serde(rename = "type")]
-    ty: String,
-    bytes: Option<u64>,
-}
-
-/// What reports say of the seams.
-pub(crate) fn seams(
-    graph: &Graph<'_>,
-    plan: &Plan,
-    renames: &Renames,
-    types: &SeamTypes,
-) -> Vec<SeamReport> {
-    let crossing = |&value: &ValueId| {
-        let ty = types.default_type(value);
-        Crossing {
-            value: graph.name(value).to_owned(),
-            feature: renames.of(graph, value).to_owned(),
-            ty: ty.map(ToString::to_string).unwrap_or_default(),
-            bytes: ty.and_then(|t| t.dtype.byte_len(t.elements()?)),
-        }
-    };
-    let seam = |(after, seam): (usize, &milwright_passes::cut::Seam)| {
-        let values: Vec<Crossing> = seam.values.iter().map(crossing).collect();
-        SeamReport {
-            after: name(after),
-            bytes: values.iter().map(|v| v.bytes).sum(),
-            values,
-        }
-    };
-    plan.seams.iter().enumerate().map(seam).collect()
 }
 
 /// The stages of a model, ready to be written.
@@ -447,136 +350,6 @@ fn compare(
         tolerance: Tolerance::from_options(Some(0.0), Some(0.0)),
     }
     .run(inputs, false)
-}
-
-/// What crosses, seam by seam.
-pub(crate) fn show_seams(seams: &[SeamReport], out: &mut Terminal) -> anyhow::Result<()> {
-    for seam in seams {
-        out.heading(&format!("seam after {}", seam.after))?;
-        let mut table = Table::new(&["value", "type", ">bytes", "feature"]);
-        for v in &seam.values {
-            table.row([
-                v.value.clone(),
-                v.ty.clone(),
-                v.bytes.map_or_else(|| "?".to_owned(), |b| b.to_string()),
-                v.feature.clone(),
-            ]);
-        }
-        table.write(out)?;
-    }
-    Ok(())
-}
-
-/// How it ended; `output` is the folder that was to be written.
-pub(crate) fn show_end(
-    verify: Option<&Comparison>,
-    output: Option<&str>,
-    written: bool,
-    dry_run: bool,
-    out: &mut Terminal,
-) -> anyhow::Result<()> {
-    if let Some(comparison) = verify {
-        out.heading("stages in sequence against the model")?;
-        report::show(comparison, out)?;
-    }
-    match output {
-        _ if dry_run => out.line("nothing is written: --dry-run"),
-        Some(output) if written => out.line(format!("wrote {output}")),
-        _ => out.line("nothing is written: the stages in sequence differ from the model"),
-    }
-}
-
-/// The stages as a table.
-pub(crate) fn show(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<()> {
-    let mut table = Table::new(&[
-        "stage",
-        "compute units",
-        ">ops",
-        ">multiply-adds",
-        ">weights",
-        "takes",
-        "gives",
-    ]);
-    let list = |all: &[IoFacts]| {
-        let each = all.iter().map(|io| format!("{} {}", io.name, io.ty));
-        each.collect::<Vec<_>>().join(", ")
-    };
-    for s in stages {
-        table.row([
-            s.name.clone(),
-            s.compute_units.to_string(),
-            s.operations.to_string(),
-            count(s.multiply_adds),
-            bytes(s.weights),
-            list(&s.inputs),
-            list(&s.outputs),
-        ]);
-    }
-    out.heading("stages")?;
-    table.write(out)?;
-    show_kept(stages, out)?;
-    for s in stages {
-        out.line(format!("{} is {}:", s.name, s.compute_units))?;
-        for why in &s.why {
-            out.line(format!("  {why}"))?;
-        }
-    }
-    Ok(())
-}
-
-/// The states that stages keep, and what they convert.
-pub(crate) fn show_kept(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<()> {
-    for s in stages {
-        if !s.states.is_empty() {
-            out.line(format!(
-                "{} keeps the states {}",
-                s.name,
-                s.states.join(", ")
-            ))?;
-        }
-        for cast in &s.casts {
-            out.line(format!("{} {}", s.name, cast.line()))?;
-        }
-    }
-    Ok(())
-}
-
-/// A large number, in thousands.
-pub(crate) fn count(n: u64) -> String {
-    match n {
-        0..100_000 => n.to_string(),
-        100_000..1_000_000_000 => format!("{:.1} M", n as f64 / 1e6),
-        _ => format!("{:.1} G", n as f64 / 1e9),
-    }
-}
-
-impl IoFacts {
-    pub(crate) fn of(io: &Io) -> Self {
-        IoFacts {
-            name: io.name.clone(),
-            ty: io.ty.brief(),
-            from: io.from.map(name),
-        }
-    }
-}
-
-impl CastFacts {
-    pub(crate) fn of(cast: &Cast) -> Self {
-        CastFacts {
-            value: cast.value.clone(),
-            inside: cast.inside.to_string(),
-            feature: cast.feature.clone(),
-            outside: cast.outside.to_string(),
-        }
-    }
-
-    /// What is converted, for people.
-    pub(crate) fn line(&self) -> String {
-        format!(
-            "converts `{}` between {} and {}, which the feature `{}` has",
-            self.value, self.inside, self.outside, self.feature
-        )
-    }
 }
 
 fn input_of(io: &Io) -> StageInput {

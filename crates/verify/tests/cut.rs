@@ -226,9 +226,7 @@ fn bisect(package: &Path, case: &Case, counts: &mut Counts) {
     let expected: Vec<_> = feeds.iter().map(|f| whole.step(f).unwrap()).collect();
     let costs = Costs::new(&graph, &types, &model);
     let (weights, macs) = (Loads::weights(&graph), Loads::multiply_adds(&costs));
-    let version = model.spec().version();
-    let edges = graph.edges.iter();
-    let whole: Vec<bool> = edges.map(|e| !types.can_cross(e.value, version)).collect();
+    let whole = types.uncrossable(&graph, signature, model.spec().version());
     for parts in 2..=4 {
         let measure = if parts == 3 { &macs } else { &weights };
         let wish = Wish {

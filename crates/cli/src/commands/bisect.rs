@@ -169,7 +169,8 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let weights = Loads::weights(&graph);
 
     let (labels, choice) = if options.at.is_empty() {
-        let found = choose(&options, &model, &graph, &types, &costs, &weights)?;
+        let whole = types.uncrossable(&graph, signature, model.spec().version());
+        let found = choose(&options, &graph, &whole, &costs, &weights)?;
         if found.loads.len() < 2 {
             bail!(
                 "nothing needs to be cut: all weights together are {}; to cut anyway, say into \
@@ -234,15 +235,11 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
 /// Where to cut.
 fn choose(
     options: &Options,
-    model: &Model,
     graph: &Graph<'_>,
-    types: &SeamTypes,
+    whole: &[bool],
     costs: &Costs,
     weights: &Loads,
 ) -> anyhow::Result<Balanced> {
-    let version = model.spec().version();
-    let edges = graph.edges.iter();
-    let whole: Vec<bool> = edges.map(|e| !types.can_cross(e.value, version)).collect();
     let macs = Loads::multiply_adds(costs);
     let apart = |end: End, nodes: Vec<usize>, missing: &str| -> anyhow::Result<Option<_>> {
         if !options.separate.contains(&end) {
@@ -275,7 +272,7 @@ fn choose(
             },
             weights,
             slack: options.slack,
-            whole: &whole,
+            whole,
             first: first.as_deref(),
             last: last.as_deref(),
         },
@@ -285,15 +282,15 @@ fn choose(
 fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Result<()> {
     out.heading("parts")?;
     let mut table = Table::new(&["stage", ">ops", ">weights", ">share", ">multiply-adds"]);
-    let all: u64 = report.stages.iter().map(StageFacts::weights).sum();
+    let all: u64 = report.stages.iter().map(|s| s.weights).sum();
     for stage in &report.stages {
-        let share = stage.weights() as f64 / all.max(1) as f64 * 100.0;
+        let share = stage.weights as f64 / all.max(1) as f64 * 100.0;
         table.row([
-            stage.name().to_owned(),
-            stage.operations().to_string(),
-            bytes(stage.weights()),
+            stage.name.clone(),
+            stage.operations.to_string(),
+            bytes(stage.weights),
             format!("{share:.1} %"),
-            cutting::count(stage.multiply_adds()),
+            cutting::count(stage.multiply_adds),
         ]);
     }
     table.write(out)?;

@@ -1,13 +1,13 @@
 //! Shapes of what crosses a seam, fixed and flexible.
 
 use milwright_ir::cost::multiply_adds;
-use milwright_ir::features::{Flexibility, Signature};
+use milwright_ir::features::{FeatureKind, Flexibility, Signature};
 use milwright_ir::sizes::{Corner, Shapes, Sizes, default_shapes, shapes_at};
 use milwright_ir::{BlobSource, DataType, Function, OpId, OpView, Program, TensorType, ValueId};
 use milwright_package::proto;
 
-use super::Error;
 use super::graph::io_type;
+use super::{Error, Graph};
 
 /// The types of a function's values at the shapes that its inputs may have.
 #[derive(Debug)]
@@ -125,10 +125,24 @@ impl SeamTypes {
         Some((default, flexibility))
     }
 
-    /// Whether a value can cross a seam of a model of that specification
-    /// version.
-    pub fn can_cross(&self, value: ValueId, version: i32) -> bool {
-        self.feature(value, "", version).is_ok()
+    /// For each edge of a graph, whether its value cannot cross a seam: its
+    /// shape cannot be known before the model runs, or the model gives it as an
+    /// image. `version` is that of the specification.
+    pub fn uncrossable(
+        &self,
+        graph: &Graph<'_>,
+        signature: Option<&Signature>,
+        version: i32,
+    ) -> Vec<bool> {
+        let outputs = signature.map_or(&[][..], |s| &s.outputs);
+        let images = outputs
+            .iter()
+            .filter(|f| matches!(f.kind, FeatureKind::Image(_)));
+        let images: Vec<&str> = images.map(|f| f.name.as_str()).collect();
+        let cannot = |value: ValueId| {
+            images.contains(&graph.name(value)) || self.feature(value, "", version).is_err()
+        };
+        graph.edges.iter().map(|e| cannot(e.value)).collect()
     }
 
     /// The feature for a value at a seam.

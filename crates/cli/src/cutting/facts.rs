@@ -1,0 +1,224 @@
+//! What is shown of stages and of the seams between them.
+
+use milwright_ir::ValueId;
+use milwright_package::ComputeUnits;
+use milwright_passes::cut::{Cast, Graph, Io, Plan, Renames, Seam, SeamTypes};
+use milwright_verify::report::Report as Comparison;
+use serde::Serialize;
+
+use super::name;
+use crate::report;
+use crate::table::Table;
+use crate::terminal::Terminal;
+use crate::weights::bytes;
+
+/// What is known of a stage, for reports.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct StageFacts {
+    pub(crate) name: String,
+    pub(crate) compute_units: ComputeUnits,
+    pub(crate) why: Vec<String>,
+    /// Operations that run when the model is used.
+    pub(crate) operations: usize,
+    pub(crate) multiply_adds: u64,
+    /// Bytes of weights and other constants.
+    pub(crate) weights: u64,
+    pub(crate) inputs: Vec<IoFacts>,
+    pub(crate) outputs: Vec<IoFacts>,
+    pub(crate) states: Vec<String>,
+    /// Conversions at its seams.
+    pub(crate) casts: Vec<CastFacts>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct IoFacts {
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) ty: String,
+    /// The stage that gives it; none is the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CastFacts {
+    value: String,
+    inside: String,
+    feature: String,
+    outside: String,
+}
+
+/// What crosses after a stage.
+#[derive(Debug, Serialize)]
+pub(crate) struct SeamReport {
+    pub(crate) after: String,
+    pub(crate) values: Vec<Crossing>,
+    pub(crate) bytes: Option<u64>,
+}
+
+/// A value that crosses a seam.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Crossing {
+    value: String,
+    feature: String,
+    #[serde(rename = "type")]
+    ty: String,
+    bytes: Option<u64>,
+}
+
+/// What reports say of the seams.
+pub(crate) fn seams(
+    graph: &Graph<'_>,
+    plan: &Plan,
+    renames: &Renames,
+    types: &SeamTypes,
+) -> Vec<SeamReport> {
+    let crossing = |&value: &ValueId| {
+        let ty = types.default_type(value);
+        Crossing {
+            value: graph.name(value).to_owned(),
+            feature: renames.of(graph, value).to_owned(),
+            ty: ty.map(ToString::to_string).unwrap_or_default(),
+            bytes: ty.and_then(|t| t.dtype.byte_len(t.elements()?)),
+        }
+    };
+    let seam = |(after, seam): (usize, &Seam)| {
+        let values: Vec<Crossing> = seam.values.iter().map(crossing).collect();
+        SeamReport {
+            after: name(after),
+            bytes: values.iter().map(|v| v.bytes).sum(),
+            values,
+        }
+    };
+    plan.seams.iter().enumerate().map(seam).collect()
+}
+
+/// What crosses, seam by seam.
+pub(crate) fn show_seams(seams: &[SeamReport], out: &mut Terminal) -> anyhow::Result<()> {
+    for seam in seams {
+        out.heading(&format!("seam after {}", seam.after))?;
+        let mut table = Table::new(&["value", "type", ">bytes", "feature"]);
+        for v in &seam.values {
+            table.row([
+                v.value.clone(),
+                v.ty.clone(),
+                v.bytes.map_or_else(|| "?".to_owned(), |b| b.to_string()),
+                v.feature.clone(),
+            ]);
+        }
+        table.write(out)?;
+    }
+    Ok(())
+}
+
+/// How it ended; `output` is the folder that was to be written.
+pub(crate) fn show_end(
+    verify: Option<&Comparison>,
+    output: Option<&str>,
+    written: bool,
+    dry_run: bool,
+    out: &mut Terminal,
+) -> anyhow::Result<()> {
+    if let Some(comparison) = verify {
+        out.heading("stages in sequence against the model")?;
+        report::show(comparison, out)?;
+    }
+    match output {
+        _ if dry_run => out.line("nothing is written: --dry-run"),
+        Some(output) if written => out.line(format!("wrote {output}")),
+        _ => out.line("nothing is written: the stages in sequence differ from the model"),
+    }
+}
+
+/// The stages as a table.
+pub(crate) fn show(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        "stage",
+        "compute units",
+        ">ops",
+        ">multiply-adds",
+        ">weights",
+        "takes",
+        "gives",
+    ]);
+    let list = |all: &[IoFacts]| {
+        let each = all.iter().map(|io| format!("{} {}", io.name, io.ty));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    for s in stages {
+        table.row([
+            s.name.clone(),
+            s.compute_units.to_string(),
+            s.operations.to_string(),
+            count(s.multiply_adds),
+            bytes(s.weights),
+            list(&s.inputs),
+            list(&s.outputs),
+        ]);
+    }
+    out.heading("stages")?;
+    table.write(out)?;
+    show_kept(stages, out)?;
+    for s in stages {
+        out.line(format!("{} is {}:", s.name, s.compute_units))?;
+        for why in &s.why {
+            out.line(format!("  {why}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The states that stages keep, and what they convert.
+pub(crate) fn show_kept(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<()> {
+    for s in stages {
+        if !s.states.is_empty() {
+            out.line(format!(
+                "{} keeps the states {}",
+                s.name,
+                s.states.join(", ")
+            ))?;
+        }
+        for cast in &s.casts {
+            out.line(format!("{} {}", s.name, cast.line()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A large number, in thousands.
+pub(crate) fn count(n: u64) -> String {
+    match n {
+        0..100_000 => n.to_string(),
+        100_000..1_000_000_000 => format!("{:.1} M", n as f64 / 1e6),
+        _ => format!("{:.1} G", n as f64 / 1e9),
+    }
+}
+
+impl IoFacts {
+    pub(crate) fn of(io: &Io) -> Self {
+        IoFacts {
+            name: io.name.clone(),
+            ty: io.ty.brief(),
+            from: io.from.map(name),
+        }
+    }
+}
+
+impl CastFacts {
+    pub(crate) fn of(cast: &Cast) -> Self {
+        CastFacts {
+            value: cast.value.clone(),
+            inside: cast.inside.to_string(),
+            feature: cast.feature.clone(),
+            outside: cast.outside.to_string(),
+        }
+    }
+
+    /// What is converted, for people.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "converts `{}` between {} and {}, which the feature `{}` has",
+            self.value, self.inside, self.outside, self.feature
+        )
+    }
+}
