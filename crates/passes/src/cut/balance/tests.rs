@@ -361,7 +361,7 @@ fn what_cannot_be_is_explained() {
     // A state that every layer uses.
     case.graph
         .tied
-        .push((vec![2, nodes - 3], "they use one state".to_owned()));
+        .push((vec![1, nodes - 2], "they use one state".to_owned()));
     let error = super::balance(&case.graph, &case.costs, &wish(&case, 5, 0)).unwrap_err();
     println!("{error}");
     assert!(matches!(error, Error::TooMany { most, .. } if most < 5));
