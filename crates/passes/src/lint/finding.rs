@@ -227,6 +227,8 @@ pub enum Fix {
     Convert(&'static str),
     /// `split`.
     Split,
+    /// `bisect --max-size` with this size.
+    Bisect(&'static str),
     /// `hint --units` with these.
     Hint(&'static str),
 }
@@ -250,6 +252,12 @@ impl Fix {
                     target => format!(" --target {target}"),
                 };
                 format!("milwright split {model}{target} -o {}", output("-stages"))
+            }
+            Self::Bisect(size) => {
+                format!(
+                    "milwright bisect {model} -o {} --max-size {size}",
+                    output("-parts")
+                )
             }
             Self::Hint(units) => {
                 let output = output("-hinted.mlpackage");

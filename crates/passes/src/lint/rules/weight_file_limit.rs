@@ -2,7 +2,7 @@
 
 use milwright_ir::Severity;
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Fix, Found, Rule, Unit};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -35,10 +35,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         Found::model(message)
             .number(*bytes)
             .limit(LIMIT)
-            .help(
-                "cut the model into parts (`milwright split --at VALUE` cuts where you say), or \
-                 compress its weights",
-            )
+            .help("cut the model into parts, or compress its weights")
+            .fix(Fix::Bisect("950MB"))
     });
     found.collect()
 }

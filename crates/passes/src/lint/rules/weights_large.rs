@@ -2,7 +2,7 @@
 
 use milwright_ir::Severity;
 
-use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
+use crate::lint::finding::{Confidence, Effect, Fix, Found, Rule, Unit};
 use crate::lint::scope::Scope;
 use crate::lint::target::Target;
 
@@ -60,9 +60,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         .number(bytes)
         .limit(LIMIT)
         .severity(severity);
-    let help = "cut the model into parts of at most 950 MB (`milwright split --at VALUE` cuts where you \
-                say), or compress its weights";
-    vec![found.help(help)]
+    let help = "cut the model into parts of at most 950 MB, or compress its weights";
+    vec![found.help(help).fix(Fix::Bisect("950MB"))]
 }
 
 #[cfg(test)]
