@@ -15,6 +15,7 @@ use milwright_verify::Executable;
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::Report as Comparison;
 
+use crate::Outcome;
 use crate::comparison::Models;
 use crate::loader;
 use crate::progress::Progress;
@@ -43,7 +44,7 @@ pub(crate) struct CutOptions {
     #[arg(long, value_name = "VALUE=FEATURE")]
     name: Vec<String>,
 
-    /// Function to cut [default: the only one, or the model's default].
+    /// Function to cut [default: the only one].
     #[arg(long, value_name = "NAME")]
     function: Option<String>,
 
@@ -80,6 +81,14 @@ impl CutOptions {
     /// The function to cut.
     pub(crate) fn function<'m>(&self, model: &'m Model) -> anyhow::Result<&'m Function> {
         pick_function(model, self.function.as_deref())
+    }
+
+    /// How the command ends, when the stages were written or not.
+    pub(crate) fn outcome(&self, written: bool) -> Outcome {
+        match written || self.dry_run {
+            true => Outcome::Clean,
+            false => Outcome::Findings,
+        }
     }
 
     /// Reads `VALUE=FEATURE`.

@@ -10,7 +10,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{expect, files, fixture, json, refused, shared, str};
+use common::{all_refused, expect, files, fixture, json, refused, shared, str};
 use milwright_interp::Options;
 use milwright_verify::inputs::Ranges;
 use milwright_verify::{Executable, NamedArrays};
@@ -205,14 +205,9 @@ fn what_cannot_be_cut_is_refused_and_nothing_is_written() {
             "does not begin with a digit",
         ),
     ];
-    for (model, more, message) in &cases {
-        let args = [&["split", model, "-o", str(&out)], more.as_slice()].concat();
-        refused(&args, &[message]);
-        assert!(!out.exists(), "{more:?} left something");
-    }
+    all_refused("split", &out, &cases);
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
-    println!("{} refused", cases.len());
 }
 
 /// A value that a state's new content depends on.

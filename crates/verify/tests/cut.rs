@@ -17,7 +17,7 @@ use std::path::Path;
 use common::{Case, fixtures, packages, shared};
 use milwright_interp::{Options, Precision};
 use milwright_ir::Model;
-use milwright_ir::features::Description;
+use milwright_ir::features::{Description, Signature};
 use milwright_package::{
     ComputeUnits, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineManifest, WriteOptions,
 };
@@ -92,16 +92,47 @@ fn write(
 struct Setting<'a> {
     model: &'a Model,
     case: &'a Case,
+    signature: Option<&'a Signature>,
     graph: &'a Graph<'a>,
     types: &'a SeamTypes,
+    feeds: Vec<Feed>,
+    /// What the whole gives at every step.
+    expected: Vec<Vec<Output>>,
+}
+
+/// Opens a function and runs it whole, for `each` to cut.
+fn with_setting(
+    package: &Path,
+    case: &Case,
+    counts: &mut Counts,
+    each: impl FnOnce(&Setting<'_>, &mut Counts),
+) {
+    let model = Model::open(package).unwrap();
+    let function = model.program().function(Some(&case.function)).unwrap();
+    let description = Description::from_proto(&model.spec().description().unwrap());
+    let signature = description.signature(&case.function);
+    let graph = Graph::new(model.program(), function).unwrap();
+    let types = SeamTypes::new(model.program(), function, &model, signature).unwrap();
+    counts.functions += 1;
+    let mut whole = case.runner(Precision::Fp32);
+    let feeds = case.feeds(&whole);
+    let expected = feeds.iter().map(|f| whole.step(f).unwrap()).collect();
+    let setting = Setting {
+        model: &model,
+        case,
+        signature,
+        graph: &graph,
+        types: &types,
+        feeds,
+        expected,
+    };
+    each(&setting, counts);
 }
 
 /// Writes the stages of a plan, runs them, and compares every bit.
 fn run_stages(
     setting: &Setting<'_>,
     plan: &Plan,
-    expected: &[Vec<Output>],
-    feeds: &[Feed],
     counts: &mut Counts,
     how: &str,
 ) -> Result<(), Error> {
@@ -118,9 +149,11 @@ fn run_stages(
     )?;
     let stages = Executable::open(dir.path()).unwrap();
     let mut runner = stages.runner(None, Options::default()).unwrap();
-    for (step, want) in expected.iter().enumerate() {
+    for (step, want) in setting.expected.iter().enumerate() {
         let inputs: Vec<String> = runner.inputs().iter().map(|i| i.name.clone()).collect();
-        let feed = feeds[step].iter().filter(|(name, _)| inputs.contains(name));
+        let feed = setting.feeds[step]
+            .iter()
+            .filter(|(name, _)| inputs.contains(name));
         let feed = feed.map(|(name, t)| (name.clone(), t.clone())).collect();
         let got = runner.step(&feed).unwrap();
         assert_eq!(got.len(), want.len(), "{}", case.name);
@@ -149,23 +182,8 @@ fn run_stages(
 }
 
 /// Cuts a function at random places.
-fn cut(package: &Path, case: &Case, random: &mut Random, counts: &mut Counts) {
-    let model = Model::open(package).unwrap();
-    let function = model.program().function(Some(&case.function)).unwrap();
-    let description = Description::from_proto(&model.spec().description().unwrap());
-    let signature = description.signature(&case.function);
-    let graph = Graph::new(model.program(), function).unwrap();
-    let types = SeamTypes::new(model.program(), function, &model, signature).unwrap();
-    let setting = Setting {
-        model: &model,
-        case,
-        graph: &graph,
-        types: &types,
-    };
-    counts.functions += 1;
-    let mut whole = case.runner(Precision::Fp32);
-    let feeds = case.feeds(&whole);
-    let expected: Vec<_> = feeds.iter().map(|f| whole.step(f).unwrap()).collect();
+fn cut(setting: &Setting<'_>, random: &mut Random, counts: &mut Counts) {
+    let (case, graph) = (setting.case, setting.graph);
     let mut done = 0;
     for _ in 0..40 * CUTS {
         if done == CUTS {
@@ -179,7 +197,7 @@ fn cut(package: &Path, case: &Case, random: &mut Random, counts: &mut Counts) {
             .collect();
         let label = |node: usize| at.iter().filter(|&&a| a < node).count();
         let labels: Vec<usize> = (0..graph.nodes.len()).map(label).collect();
-        let plan = match Plan::new(&graph, &labels) {
+        let plan = match Plan::new(graph, &labels) {
             Ok(plan) => plan,
             Err(Error::Torn { why, .. }) => {
                 let why = why.split('`').step_by(2).collect::<Vec<_>>().join("`..`");
@@ -191,14 +209,7 @@ fn cut(package: &Path, case: &Case, random: &mut Random, counts: &mut Counts) {
         if plan.stages.len() < 2 {
             continue;
         }
-        match run_stages(
-            &setting,
-            &plan,
-            &expected,
-            &feeds,
-            counts,
-            &format!("cut at {at:?}"),
-        ) {
+        match run_stages(setting, &plan, counts, &format!("cut at {at:?}")) {
             Ok(()) => done += 1,
             Err(Error::NoPlace { why, .. }) => *counts.refused.entry(why).or_default() += 1,
             Err(e) => panic!("{}: cut at {at:?}: {e}", case.name),
@@ -207,26 +218,11 @@ fn cut(package: &Path, case: &Case, random: &mut Random, counts: &mut Counts) {
 }
 
 /// Cuts a function into 2, 3 and 4 parts, by weights and by multiply-adds.
-fn bisect(package: &Path, case: &Case, counts: &mut Counts) {
-    let model = Model::open(package).unwrap();
-    let function = model.program().function(Some(&case.function)).unwrap();
-    let description = Description::from_proto(&model.spec().description().unwrap());
-    let signature = description.signature(&case.function);
-    let graph = Graph::new(model.program(), function).unwrap();
-    let types = SeamTypes::new(model.program(), function, &model, signature).unwrap();
-    let setting = Setting {
-        model: &model,
-        case,
-        graph: &graph,
-        types: &types,
-    };
-    counts.functions += 1;
-    let mut whole = case.runner(Precision::Fp32);
-    let feeds = case.feeds(&whole);
-    let expected: Vec<_> = feeds.iter().map(|f| whole.step(f).unwrap()).collect();
-    let costs = Costs::new(&graph, &types, &model);
-    let (weights, macs) = (Loads::weights(&graph), Loads::multiply_adds(&costs));
-    let whole = types.uncrossable(&graph, signature, model.spec().version());
+fn bisect(setting: &Setting<'_>, counts: &mut Counts) {
+    let (case, graph, types) = (setting.case, setting.graph, setting.types);
+    let costs = Costs::new(graph, types, setting.model);
+    let (weights, macs) = (Loads::weights(graph), Loads::multiply_adds(&costs));
+    let whole = types.uncrossable(graph, setting.signature, setting.model.spec().version());
     for parts in 2..=4 {
         let measure = if parts == 3 { &macs } else { &weights };
         let wish = Wish {
@@ -239,7 +235,7 @@ fn bisect(package: &Path, case: &Case, counts: &mut Counts) {
             first: None,
             last: None,
         };
-        let found = match balance(&graph, &costs, &wish) {
+        let found = match balance(graph, &costs, &wish) {
             Ok(found) => found,
             Err(Error::TooMany { most, .. }) => {
                 assert!(most < parts, "{}", case.name);
@@ -252,9 +248,9 @@ fn bisect(package: &Path, case: &Case, counts: &mut Counts) {
         assert_eq!(found.loads.len(), parts, "{}", case.name);
         let most = found.least + found.least / 20;
         assert!(found.loads.iter().all(|&l| l <= most), "{}", case.name);
-        let plan = Plan::new(&graph, &found.labels).unwrap();
+        let plan = Plan::new(graph, &found.labels).unwrap();
         let how = format!("in {parts} parts");
-        if let Err(e) = run_stages(&setting, &plan, &expected, &feeds, counts, &how) {
+        if let Err(e) = run_stages(setting, &plan, counts, &how) {
             panic!("{}: {how}: {e}", case.name);
         }
     }
@@ -262,17 +258,15 @@ fn bisect(package: &Path, case: &Case, counts: &mut Counts) {
 
 fn cut_all(folder: &Path) -> Counts {
     let mut random = Random::new(5, 0, "cuts");
-    all(folder, |package, case, counts| {
-        cut(package, case, &mut random, counts)
-    })
+    all(folder, |setting, counts| cut(setting, &mut random, counts))
 }
 
-fn all(folder: &Path, mut each: impl FnMut(&Path, &Case, &mut Counts)) -> Counts {
+fn all(folder: &Path, mut each: impl FnMut(&Setting<'_>, &mut Counts)) -> Counts {
     let mut counts = Counts::default();
     for package in packages(folder) {
         if Executable::open(&package).is_ok_and(|e| !e.is_pipeline()) {
             for case in Case::of(&package) {
-                each(&package, &case, &mut counts);
+                with_setting(&package, &case, &mut counts, &mut each);
             }
         }
     }

@@ -225,11 +225,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     } else {
         show(&report, &options, out)?;
     }
-    Ok(if report.ok || options.cut.dry_run {
-        Outcome::Clean
-    } else {
-        Outcome::Findings
-    })
+    Ok(options.cut.outcome(report.ok))
 }
 
 /// Where to cut.

@@ -4,10 +4,76 @@
 mod python;
 mod swift;
 
-use milwright_package::PipelineManifest;
+use milwright_package::{PipelineManifest, StageRecord};
 
 pub(crate) use python::python;
 pub(crate) use swift::swift;
+
+/// What differs between the languages.
+struct Language {
+    template: &'static str,
+    /// What begins a line of the template that is a mark.
+    mark: &'static str,
+    /// What begins a comment before a stage.
+    comment: &'static str,
+    /// A character that must not stand in a string literal as it is.
+    escape: fn(char) -> String,
+    /// A stage: its name, package, inputs and outputs are literals.
+    stage: fn(&StageRecord, [&str; 4]) -> String,
+}
+
+impl Language {
+    /// The code for a manifest.
+    fn code(&self, manifest: &PipelineManifest) -> String {
+        let mut stages = String::new();
+        for stage in &manifest.stages {
+            for why in &stage.why {
+                stages.push_str(&format!("{} {}\n", self.comment, comment(why)));
+            }
+            let literals = [
+                &self.literal(&stage.name),
+                &self.literal(&stage.package),
+                &self.list(stage.inputs.iter().map(|f| f.name.as_str())),
+                &self.list(stage.outputs.iter().map(|f| f.name.as_str())),
+            ];
+            stages.push_str(&(self.stage)(stage, literals.map(String::as_str)));
+        }
+        let places = [
+            ("@MODEL_TEXT@", &*comment(&manifest.model)),
+            ("@STAGES@", stages.trim_end_matches('\n')),
+            (
+                "@INPUTS@",
+                &self.list(manifest.inputs.iter().map(String::as_str)),
+            ),
+            (
+                "@OUTPUTS@",
+                &self.list(manifest.outputs.iter().map(String::as_str)),
+            ),
+        ];
+        fill(self.template, self.mark, manifest, &places)
+    }
+
+    /// A string literal. A backslash is escaped, so nothing is interpolated.
+    fn literal(&self, text: &str) -> String {
+        let mut out = String::from("\"");
+        for c in text.chars() {
+            match c {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                c if line_break_or_control(c) => out.push_str(&(self.escape)(c)),
+                c => out.push(c),
+            }
+        }
+        out.push('"');
+        out
+    }
+
+    /// String literals with commas between them.
+    fn list<'n>(&self, names: impl Iterator<Item = &'n str>) -> String {
+        let names: Vec<String> = names.map(|name| self.literal(name)).collect();
+        names.join(", ")
+    }
+}
 
 /// A template with its places filled. Lines between `<mark>stateful>` and
 /// `<mark>/stateful>` are kept when some stage keeps states, those between the

@@ -104,3 +104,14 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 pub(crate) fn str(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// Runs `verb` on each model with the arguments after it and `-o out`, and
+/// requires the error that holds the text; nothing may be at `out` afterwards.
+pub(crate) fn all_refused(verb: &str, out: &Path, cases: &[(&str, Vec<&str>, &str)]) {
+    for (model, more, message) in cases {
+        let args = [&[verb, model, "-o", str(out)], more.as_slice()].concat();
+        refused(&args, &[message]);
+        assert!(!out.exists(), "{more:?} left something");
+    }
+    println!("{} refused", cases.len());
+}

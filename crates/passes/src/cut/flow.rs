@@ -118,17 +118,13 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cut::testing::Numbers;
 
     /// Every cut of random small networks.
     #[test]
     fn finds_the_cheapest_of_all_cuts() {
-        let mut state = 7u64;
-        let mut random = |below: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) % below
-        };
+        let mut numbers = Numbers(7);
+        let mut random = |below: u64| numbers.below(below);
         let mut checked = 0;
         for _ in 0..500 {
             let nodes = 2 + random(6) as usize;

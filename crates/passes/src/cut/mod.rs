@@ -24,6 +24,8 @@ mod part;
 mod plan;
 mod seams;
 mod shapes;
+#[cfg(test)]
+mod testing;
 mod units;
 
 pub use at::cut_at;

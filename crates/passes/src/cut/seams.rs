@@ -363,36 +363,11 @@ const PREFIXES: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Small random numbers from a seed.
-    struct Numbers(u64);
-
-    impl Numbers {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (self.0 >> 33) % n
-        }
-    }
+    use crate::cut::testing::Numbers;
 
     fn random_graph(random: &mut Numbers) -> (Graph<'static>, Costs) {
         let nodes = 4 + random.below(6) as usize;
-        let mut edges = Vec::new();
-        for from in 0..nodes - 1 {
-            let mut to: Vec<usize> = (from + 1..nodes).filter(|_| random.below(3) == 0).collect();
-            if to.is_empty() && random.below(3) > 0 {
-                to.push(from + 1);
-            }
-            if !to.is_empty() {
-                edges.push((from, to));
-            }
-        }
-        let tied: Vec<Vec<usize>> = match random.below(3) {
-            0 => vec![vec![random.below(nodes as u64) as usize, nodes - 1]],
-            _ => Vec::new(),
-        };
+        let (edges, tied) = random.edges(nodes, 3);
         let graph = Graph::bare(nodes, &edges, &tied);
         let mut costs = Costs {
             barred: (0..nodes).map(|_| random.below(5) == 0).collect(),

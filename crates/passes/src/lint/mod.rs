@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use milwright_ir::features::Description;
 use milwright_ir::ops::Opset;
-use milwright_ir::{BlobSource, ConstData, Model, OpId, Program};
+use milwright_ir::{BlobSource, Model, OpId, Program};
 use milwright_package::{Package, Spec};
 
 pub use docs::markdown;
@@ -72,7 +72,7 @@ impl<'a> Input<'a> {
         package: &'a Package,
     ) -> Result<Self, milwright_ir::Error> {
         let mut weight_files = Vec::new();
-        for name in weight_file_names(program) {
+        for name in spec.weight_file_names()? {
             let bytes = package.resolve_weight_file(&name)?.len();
             weight_files.push((name, bytes));
         }
@@ -84,17 +84,6 @@ impl<'a> Input<'a> {
             weight_files,
         })
     }
-}
-
-/// The weight files that a program refers to, sorted.
-pub fn weight_file_names(program: &Program) -> Vec<String> {
-    let mut names = std::collections::BTreeSet::new();
-    program.visit_constants(&mut |constant| {
-        if let ConstData::Blob(blob) = &constant.data {
-            names.insert(blob.file_name.to_string());
-        }
-    });
-    names.into_iter().collect()
 }
 
 /// What to look for, and for whom.

@@ -32,13 +32,13 @@ pub fn left(input: &Input<'_>, settings: &Settings) -> Left {
         let device = (settings.target, settings.units, settings.os);
         let scope = Scope::new(input, function, signature, &input.weight_files, device);
         if let Some(scope) = scope {
-            all.extend(of_scope(&scope));
+            all.extend(scope.left().clone());
         }
     }
     all
 }
 
-/// As [`left`], of one function.
+/// As [`left`], of one function; [`Scope::left`] keeps it.
 pub(super) fn of_scope(scope: &Scope<'_>) -> Left {
     let mut left = Left::new();
     let mut named: Option<BTreeMap<&str, ValueId>> = None;

@@ -1,6 +1,6 @@
 //! One function of a model, as rules see it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -14,6 +14,7 @@ use milwright_ir::{
 
 use super::Input;
 use super::finding::Units;
+use super::placement::{self, Left};
 use super::query::Channel;
 use super::range::Range;
 use super::target::{Caps, Target};
@@ -54,6 +55,7 @@ pub struct Scope<'a> {
     is_output: Vec<bool>,
     ranges: RefCell<BTreeMap<OpId, Option<Range>>>,
     pub(super) channels: RefCell<BTreeMap<OpId, Option<Rc<[Channel]>>>>,
+    left: OnceCell<Left>,
 }
 
 impl<'a> Scope<'a> {
@@ -110,7 +112,13 @@ impl<'a> Scope<'a> {
             is_output,
             ranges: RefCell::default(),
             channels: RefCell::default(),
+            left: OnceCell::new(),
         })
+    }
+
+    /// The operations that leave the Neural Engine by what the rules find here.
+    pub(super) fn left(&self) -> &Left {
+        self.left.get_or_init(|| placement::of_scope(self))
     }
 
     /// Every operation, nested blocks included, in program order.

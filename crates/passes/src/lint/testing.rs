@@ -369,11 +369,41 @@ impl Sketch {
         self.op("add", &[("x", x), ("y", y)])
     }
 
+    /// A program of linear layers in half precision with so many islands of
+    /// single precision between them.
+    pub(crate) fn islands(islands: usize, width: u64) -> Self {
+        let mut s = Self::new();
+        let mut x = s.input("x", DataType::Float16, &[width, 1, 8]);
+        for n in 0..=islands {
+            if n > 0 {
+                x = s.cast(x, DataType::Float32);
+                x = s.op("tanh", &[("x", x)]);
+                x = s.cast(x, DataType::Float16);
+            }
+            let weight = s.weight(DataType::Float16, &[8, 8]);
+            x = s.op("linear", &[("x", x), ("weight", weight)]);
+        }
+        s.output(x);
+        s
+    }
+
     /// Adds a convolution without bias.
     pub(crate) fn conv(&mut self, x: ValueId, weight: ValueId, strides: &[i32]) -> ValueId {
+        self.conv_with(x, weight, strides, &vec![1; strides.len()], 1)
+    }
+
+    /// Adds a convolution without bias or padding.
+    pub(crate) fn conv_with(
+        &mut self,
+        x: ValueId,
+        weight: ValueId,
+        strides: &[i32],
+        dilations: &[i32],
+        groups: i32,
+    ) -> ValueId {
         let pad = self.ints(&vec![0; strides.len() * 2]);
-        let dilations = self.ints(&vec![1; strides.len()]);
-        let (pad_type, groups) = (self.string("valid"), self.int(1));
+        let (dilations, groups) = (self.ints(dilations), self.int(groups));
+        let pad_type = self.string("valid");
         let strides = self.ints(strides);
         self.op(
             "conv",

@@ -2,19 +2,7 @@
 
 use super::*;
 use crate::cut::Shared;
-
-/// Small random numbers from a seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % n
-    }
-}
+use crate::cut::testing::Numbers;
 
 struct Case {
     graph: Graph<'static>,
@@ -34,20 +22,7 @@ fn costs(macs: Vec<u64>, bytes: Vec<u64>) -> Costs {
 
 fn random_case(random: &mut Numbers) -> Case {
     let nodes = 3 + random.below(5) as usize;
-    let mut edges = Vec::new();
-    for from in 0..nodes - 1 {
-        let mut to: Vec<usize> = (from + 1..nodes).filter(|_| random.below(3) == 0).collect();
-        if to.is_empty() && random.below(4) > 0 {
-            to.push(from + 1);
-        }
-        if !to.is_empty() {
-            edges.push((from, to));
-        }
-    }
-    let tied: Vec<Vec<usize>> = match random.below(3) {
-        0 => vec![vec![random.below(nodes as u64) as usize, nodes - 1]],
-        _ => Vec::new(),
-    };
+    let (edges, tied) = random.edges(nodes, 4);
     let shared = (0..random.below(3)).map(|i| Shared {
         name: format!("w{i}"),
         bytes: 1 + random.below(9),

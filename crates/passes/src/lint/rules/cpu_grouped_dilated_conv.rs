@@ -56,18 +56,7 @@ pub(super) mod cases {
         let mut s = Sketch::new();
         let x = s.input("x", Float16, &[1, 4, 64]);
         let weight = s.weight(Float16, &[4, 2, 6]);
-        let (pad, pad_type) = (s.ints(&[0; 2]), s.string("valid"));
-        let (strides, dilations, groups) = (s.ints(&[stride]), s.ints(&[dilation]), s.int(2));
-        let args = [
-            ("x", x),
-            ("weight", weight),
-            ("strides", strides),
-            ("pad_type", pad_type),
-            ("pad", pad),
-            ("dilations", dilations),
-            ("groups", groups),
-        ];
-        let y = s.op("conv", &args);
+        let y = s.conv_with(x, weight, &[stride], &[dilation], 2);
         s.output(y);
         s
     }

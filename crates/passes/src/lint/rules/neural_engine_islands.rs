@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use milwright_ir::Severity;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
-use crate::lint::placement::{Segment, of_scope, segments, types};
+use crate::lint::placement::{Segment, segments, types};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -36,8 +36,8 @@ const LIMIT: usize = 3;
 const SHOWN: usize = 8;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let left = of_scope(scope);
-    let segments = segments(scope, &left);
+    let left = scope.left();
+    let segments = segments(scope, left);
     let inner = segments.len().saturating_sub(1);
     let islands = segments.iter().take(inner).skip(1).filter(|s| !s.legal);
     let mut islands: Vec<&Segment> = islands.collect();
@@ -85,39 +85,17 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
 
 #[cfg(test)]
 pub(super) mod cases {
-    use milwright_ir::DataType::{Float16, Float32};
-    use milwright_ir::ValueId;
+    use milwright_ir::DataType::Float32;
 
     use crate::lint::testing::Sketch;
 
-    /// Linear layers with single precision between them.
-    fn program(islands: usize, width: u64) -> Sketch {
-        let mut s = Sketch::new();
-        let mut x = s.input("x", Float16, &[width, 1, 8]);
-        for n in 0..=islands {
-            if n > 0 {
-                x = island(&mut s, x);
-            }
-            let weight = s.weight(Float16, &[8, 8]);
-            x = s.op("linear", &[("x", x), ("weight", weight)]);
-        }
-        s.output(x);
-        s
-    }
-
-    fn island(s: &mut Sketch, x: ValueId) -> ValueId {
-        let x = s.cast(x, Float32);
-        let x = s.op("tanh", &[("x", x)]);
-        s.cast(x, Float16)
-    }
-
     pub(crate) fn triggers() -> Sketch {
-        program(4, 1)
+        Sketch::islands(4, 1)
     }
 
     /// What leaves the Neural Engine is at the end.
     pub(crate) fn near_miss() -> Sketch {
-        let mut s = program(0, 1);
+        let mut s = Sketch::islands(0, 1);
         let x = s.program.blocks[s.block].outputs[0];
         let x = s.cast(x, Float32);
         let x = s.op("tanh", &[("x", x)]);
@@ -136,7 +114,7 @@ pub(super) mod cases {
             "{:?}",
             f.diagnostic.context
         );
-        let few = program(3, 1).findings(&super::RULE);
+        let few = Sketch::islands(3, 1).findings(&super::RULE);
         assert_eq!(few[0].diagnostic.severity, milwright_ir::Severity::Note);
     }
 }

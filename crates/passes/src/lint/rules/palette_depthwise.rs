@@ -52,18 +52,7 @@ pub(super) mod cases {
             "constexpr_lut_to_dense",
             &[("indices", indices), ("lut", lut)],
         );
-        let (pad, pad_type) = (s.ints(&[0; 4]), s.string("valid"));
-        let (strides, dilations, groups) = (s.ints(&[1, 1]), s.ints(&[1, 1]), s.int(groups));
-        let args = [
-            ("x", x),
-            ("weight", weight),
-            ("strides", strides),
-            ("pad_type", pad_type),
-            ("pad", pad),
-            ("dilations", dilations),
-            ("groups", groups),
-        ];
-        let y = s.op("conv", &args);
+        let y = s.conv_with(x, weight, &[1, 1], &[1, 1], groups);
         s.output(y);
         s
     }

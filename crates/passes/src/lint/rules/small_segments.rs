@@ -4,7 +4,7 @@ use milwright_ir::Severity;
 use milwright_ir::cost::multiply_adds;
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule, Unit};
-use crate::lint::placement::{Segment, of_scope, segments};
+use crate::lint::placement::{Segment, segments};
 use crate::lint::scope::Scope;
 
 pub(super) static RULE: Rule = Rule {
@@ -43,7 +43,7 @@ const PER_PRODUCT: f64 = 2.0 * 4.9e-9;
 const PER_BYTE: f64 = 2.0 * 2.75e-9;
 
 fn check(scope: &Scope<'_>) -> Vec<Found> {
-    let segments = segments(scope, &of_scope(scope));
+    let segments = segments(scope, scope.left());
     if segments.len() < 2 {
         return Vec::new();
     }
@@ -96,38 +96,14 @@ fn most_saved(scope: &Scope<'_>, segment: &Segment) -> Option<f64> {
 
 #[cfg(test)]
 pub(super) mod cases {
-    use milwright_ir::DataType::{Float16, Float32};
-    use milwright_ir::ValueId;
-
     use crate::lint::testing::Sketch;
 
-    /// Linear layers with single precision between them.
-    fn program(islands: usize, width: u64) -> Sketch {
-        let mut s = Sketch::new();
-        let mut x = s.input("x", Float16, &[width, 1, 8]);
-        for n in 0..=islands {
-            if n > 0 {
-                x = island(&mut s, x);
-            }
-            let weight = s.weight(Float16, &[8, 8]);
-            x = s.op("linear", &[("x", x), ("weight", weight)]);
-        }
-        s.output(x);
-        s
-    }
-
-    fn island(s: &mut Sketch, x: ValueId) -> ValueId {
-        let x = s.cast(x, Float32);
-        let x = s.op("tanh", &[("x", x)]);
-        s.cast(x, Float16)
-    }
-
     pub(crate) fn triggers() -> Sketch {
-        program(1, 1)
+        Sketch::islands(1, 1)
     }
 
     /// The same part, as long as it takes.
     pub(crate) fn near_miss() -> Sketch {
-        program(1, 1 << 24)
+        Sketch::islands(1, 1 << 24)
     }
 }

@@ -62,18 +62,7 @@ pub(super) mod cases {
         let axis = s.int(0);
         let args = [("indices", indices), ("lut", lut), ("vector_axis", axis)];
         let weight = s.op("constexpr_lut_to_dense", &args);
-        let (pad, pad_type) = (s.ints(&[0; 4]), s.string("valid"));
-        let (strides, dilations, groups) = (s.ints(&[1, 1]), s.ints(&[2, 2]), s.int(1));
-        let args = [
-            ("x", x),
-            ("weight", weight),
-            ("strides", strides),
-            ("pad_type", pad_type),
-            ("pad", pad),
-            ("dilations", dilations),
-            ("groups", groups),
-        ];
-        let y = s.op("conv", &args);
+        let y = s.conv_with(x, weight, &[1, 1], &[2, 2], 1);
         s.output(y);
         s
     }
