@@ -3,17 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use milwright_ir::{Function, Model};
 use milwright_package::{
-    ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, Package, PipelineFolder,
-    PipelineManifest, StageFeature, StageFile, StageInput, StageRecord, WriteOptions,
-    create_folder,
+    ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineFolder, PipelineManifest,
+    StageFeature, StageInput, StageRecord, WriteOptions, create_folder,
 };
 use milwright_passes::cut::{Costs, Graph, Io, Part, Plan, Renames, SeamTypes};
 use milwright_verify::Executable;
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::Report as Comparison;
+use rayon::prelude::*;
 
 use crate::Outcome;
 use crate::comparison::Models;
@@ -277,29 +277,28 @@ impl<'m> Stages<'m> {
         }
     }
 
-    fn fill(&self, folder: &Path, how: &Written<'_>) -> anyhow::Result<()> {
+    /// Writes the packages, several at once: copying and digesting keep one
+    /// processor each busy. What the manifest says of them, in order.
+    fn fill_stages(&self, folder: &Path) -> anyhow::Result<Vec<StageRecord>> {
         let progress = Progress::new("writing stages", self.parts.len());
-        // A stage is digested while the next one is written.
-        let records = std::thread::scope(|scope| {
-            let mut written = Vec::new();
-            for (number, part) in self.parts.iter().enumerate() {
-                let package = format!("{}.mlpackage", name(number));
-                let path = folder.join(&package);
-                self.model
-                    .save_as(&part.program, &part.spec, &path, WriteOptions::default())?;
-                let digest = move || StageFile::of_package(&Package::open(&path)?);
-                written.push((self.record(number, package), scope.spawn(digest)));
-                progress.step();
-            }
-            let mut records = Vec::new();
-            for (mut record, digest) in written {
-                let files = digest.join();
-                record.files = files.map_err(|_| anyhow!("a digest could not be made"))??;
-                records.push(record);
-            }
-            anyhow::Ok(records)
-        })?;
-        drop(progress);
+        let parts = self.parts.par_iter().enumerate().with_max_len(1);
+        let written = parts.map(|(number, part)| {
+            let mut record = self.record(number, format!("{}.mlpackage", name(number)));
+            let options = WriteOptions {
+                files: Some(&mut record.files),
+                ..WriteOptions::default()
+            };
+            let path = folder.join(&record.package);
+            self.model
+                .save_as(&part.program, &part.spec, &path, options)?;
+            progress.step();
+            Ok(record)
+        });
+        written.collect()
+    }
+
+    fn fill(&self, folder: &Path, how: &Written<'_>) -> anyhow::Result<()> {
+        let records = self.fill_stages(folder)?;
         let model = how.source.file_name().unwrap_or_default();
         let manifest = PipelineManifest {
             schema: PIPELINE_SCHEMA.to_owned(),

@@ -109,7 +109,7 @@ fn what_needs_one_package_or_one_program_says_so() {
     let mut bytes = std::fs::read(&spec).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&spec, bytes).unwrap();
-    let words = ["stage `head`", "model.mlmodel", "SHA-256"];
+    let words = ["stage `head`", "model.mlmodel", "BLAKE3"];
     let npz = dir.path().join("out.npz");
     refused(&["run", folder, "-o", str(&npz)], &words);
     refused(&["verify", folder, "--against", str(&whole)], &words);

@@ -11,7 +11,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::{Error, Result};
 use crate::relative;
-use crate::source::Source;
+use crate::source::{Source, Stamp};
 
 /// Deflate cannot shrink data by more than this factor.
 const DEFLATE_LIMIT: u64 = 1032;
@@ -22,6 +22,7 @@ pub(crate) struct Archive {
     path: PathBuf,
     /// The folder of the zip in which the package is; empty or ending in `/`.
     root: String,
+    stamp: Stamp,
     zip: Mutex<ZipArchive<BufReader<File>>>,
 }
 
@@ -46,6 +47,8 @@ impl Archive {
     /// size of every entry.
     pub(crate) fn open(path: &Path) -> Result<Contents> {
         let file = File::open(path).map_err(Error::io("open", path))?;
+        let metadata = file.metadata();
+        let stamp = Stamp::of(&metadata.map_err(Error::io("read the size of", path))?);
         let broken = |reason: String| Error::Zip {
             path: path.to_owned(),
             reason,
@@ -78,6 +81,7 @@ impl Archive {
         let archive = Archive {
             path: path.to_owned(),
             root,
+            stamp,
             zip: Mutex::new(zip),
         };
         Ok(Contents {
@@ -106,13 +110,16 @@ impl Archive {
         if let Some((start, len)) = self.stored_range(index, entry)? {
             self.unpack(index, entry, &mut io::sink())?;
             let file = File::open(&self.path).map_err(Error::io("open", &*self.path))?;
-            return Ok(Source::new(file, &path, start, len));
+            let source = Source::new(file, &path, self.stamp, start, len);
+            source.check_unchanged()?;
+            return Ok(source);
         }
         let folder = std::env::temp_dir();
         let mut file = tempfile::tempfile_in(&folder)
             .map_err(Error::io("create a temporary file in", folder))?;
         let len = self.unpack(index, entry, &mut file)?;
-        Ok(Source::new(file, &path, 0, len))
+        let metadata = file.metadata().map_err(Error::io("unpack", &*path))?;
+        Ok(Source::new(file, &path, Stamp::of(&metadata), 0, len))
     }
 
     fn stored_range(&self, index: usize, entry: &str) -> Result<Option<(u64, u64)>> {

@@ -80,6 +80,17 @@ pub enum Error {
         fault: String,
     },
 
+    /// Somebody wrote to a file of the input after it was opened.
+    #[error(
+        "`{path}` changed while it was read: {how}; start again when nothing else writes to it"
+    )]
+    InputChanged {
+        /// The file.
+        path: PathBuf,
+        /// What is different.
+        how: String,
+    },
+
     /// A path inside the package points outside it, or could.
     #[error("`{container}`: {role} `{entry}` is refused: {reason}")]
     UnsafePath {

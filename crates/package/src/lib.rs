@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 
 mod archive;
+mod copy;
 mod error;
 mod manifest;
 mod package;

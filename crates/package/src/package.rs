@@ -11,7 +11,7 @@ use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::manifest::{DATA, Manifest};
 use crate::relative;
-use crate::source::Source;
+use crate::source::{Source, Stamp};
 use crate::spec::Spec;
 use crate::stages::PipelineFolder;
 use crate::weights::{Blob, WeightFile};
@@ -50,7 +50,8 @@ impl Container {
 
 #[derive(Debug)]
 enum Place {
-    Disk(PathBuf),
+    /// A file of its own, and what it was when it was found.
+    Disk(PathBuf, Stamp),
     Zip(usize),
 }
 
@@ -160,14 +161,16 @@ impl Package {
             empty_folders: Vec::new(),
         };
         listing.read(path)?;
-        let manifest = read_whole(&manifest_path)?;
+        let manifest = read_whole(&Source::open(&manifest_path)?)?;
         let manifest = Manifest::parse(manifest, &manifest_path)?;
         let spec_path = manifest.spec_path();
         let on_disk = path.join(&spec_path);
-        if !listing.files.iter().any(|file| file.path == spec_path) {
-            return Err(missing_spec(on_disk));
-        }
-        let spec = Spec::parse(read_whole(&on_disk)?, &on_disk)?;
+        let mut files = listing.files.iter();
+        let spec = match files.find(|file| file.path == spec_path).map(|f| &f.place) {
+            Some(Place::Disk(found, stamp)) => read_whole(&Source::open_same(found, *stamp)?)?,
+            _ => return Err(missing_spec(on_disk)),
+        };
+        let spec = Spec::parse(spec, &on_disk)?;
         Ok(Package {
             path: path.to_owned(),
             container: Container::Folder,
@@ -224,14 +227,15 @@ impl Package {
     /// A bare spec is taken for a package that has the spec and the weight
     /// files which it names in the usual places.
     fn open_model(path: &Path) -> Result<Package> {
-        let bytes = read_whole(path)?;
+        let source = Source::open(path)?;
+        let bytes = read_whole(&source)?;
         let spec_path = format!("{DATA}{FRESH_SPEC}");
         let len = bytes.len() as u64;
         let spec = Spec::parse(bytes, path)?;
         let mut files = vec![PackageFile::new(
             spec_path.clone(),
             len,
-            Place::Disk(path.into()),
+            Place::Disk(path.into(), source.stamp()),
         )];
         let beside = path.parent().unwrap_or(Path::new(""));
         let inside = if beside.as_os_str().is_empty() {
@@ -252,7 +256,7 @@ impl Package {
                 continue;
             };
             check_link(&inside, &file, path, rest)?;
-            let place = Place::Disk(file);
+            let place = Place::Disk(file, Stamp::of(&metadata));
             let path = format!("{}{rest}", relative::folder(&spec_path));
             files.push(PackageFile::new(path, metadata.len(), place));
         }
@@ -311,7 +315,8 @@ impl Package {
     /// it is compressed.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Zip`].
+    /// [`Error::Io`], [`Error::Zip`]; [`Error::InputChanged`] when it is another
+    /// file than it was when the package was opened.
     pub fn source(&self, file: &PackageFile) -> Result<Source> {
         if let Some(source) = file.source.get() {
             return Ok(source.clone());
@@ -319,7 +324,7 @@ impl Package {
         let source = match (&file.place, &self.archive) {
             (Place::Zip(index), Some(archive)) => archive.source(*index, &file.path)?,
             (Place::Zip(_), None) => return Err(missing_spec(self.path.join(&file.path))),
-            (Place::Disk(path), _) => Source::open(path)?,
+            (Place::Disk(path, stamp), _) => Source::open_same(path, *stamp)?,
         };
         Ok(file.source.get_or_init(|| source).clone())
     }
@@ -428,8 +433,9 @@ impl Listing {
                 if !metadata.is_file() {
                     return Err(refuse("it is not a regular file (nor a link to one)"));
                 }
+                let place = Place::Disk(on_disk, Stamp::of(&metadata));
                 self.files
-                    .push(PackageFile::new(path, metadata.len(), Place::Disk(on_disk)));
+                    .push(PackageFile::new(path, metadata.len(), place));
             }
             if empty && !folder.is_empty() {
                 self.empty_folders
@@ -459,10 +465,9 @@ fn check_link(inside: &Path, file: &Path, container: &Path, entry: &str) -> Resu
     })
 }
 
-fn read_whole(path: &Path) -> Result<Bytes> {
-    let source = Source::open(path)?;
+fn read_whole(source: &Source) -> Result<Bytes> {
     if source.len() > MAX_SPEC {
-        return Err(too_large(path.to_owned(), source.len()));
+        return Err(too_large(source.path().to_owned(), source.len()));
     }
     source.read()
 }

@@ -83,7 +83,7 @@ pub fn create_folder<T, E: From<Error>>(
         .map_err(Error::io("create a folder beside", out))?;
     let filled = fill(folder.path())?;
     if replace {
-        sync_folders(folder.path()).map_err(Error::io("write", out))?;
+        sync_all(folder.path()).map_err(Error::io("write", out))?;
     }
     publish_folder(folder, out, replace)?;
     Ok(filled)
@@ -189,6 +189,26 @@ fn exchange(from: &Path, to: &Path) -> io::Result<()> {
         let _ = (from, to);
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
+}
+
+/// Makes everything in a folder last through a crash.
+fn sync_all(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all(&entry.path())?;
+        } else {
+            // Some systems sync only what could be written through.
+            File::options()
+                .append(true)
+                .open(entry.path())?
+                .sync_all()?;
+        }
+    }
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Makes the names in a folder, and in those below it, last through a crash.

@@ -1,9 +1,10 @@
 //! Ranges of open files: what a package is read from and copied from.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
@@ -14,11 +15,50 @@ use crate::error::{Error, Result};
 /// a stored entry of a zip.
 #[derive(Debug, Clone)]
 pub struct Source {
-    // The lock is for the file's position, which its copies share.
-    file: Arc<Mutex<File>>,
-    path: PathBuf,
+    file: Arc<OpenFile>,
     offset: u64,
     len: u64,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+/// What tells that a file was written to: its length, and when it was written
+/// to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    len: u64,
+    // Not every file system knows.
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &fs::Metadata) -> Stamp {
+        Stamp {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
+    }
+
+    /// # Errors
+    /// [`Error::InputChanged`] when this, taken later, is another stamp.
+    fn check(self, later: Stamp, path: &Path) -> Result<()> {
+        if later == self {
+            return Ok(());
+        }
+        let how = match later.len == self.len {
+            true => "it was written to".to_owned(),
+            false => format!("it has {} bytes, and had {}", later.len, self.len),
+        };
+        Err(Error::InputChanged {
+            path: path.to_owned(),
+            how,
+        })
+    }
 }
 
 impl Source {
@@ -39,15 +79,27 @@ impl Source {
                 source,
             });
         }
-        Ok(Self::new(file, path, 0, metadata.len()))
+        let stamp = Stamp::of(&metadata);
+        Ok(Self::new(file, path, stamp, 0, stamp.len))
     }
 
-    /// A range of an open file; `path` is for error messages. The caller has
-    /// checked that the range lies in the file.
-    pub(crate) fn new(file: File, path: &Path, offset: u64, len: u64) -> Source {
+    /// Opens a regular file that has been looked at before.
+    ///
+    /// # Errors
+    /// [`Error::InputChanged`] when it is another one now; [`Error::Io`].
+    pub(crate) fn open_same(path: &Path, stamp: Stamp) -> Result<Source> {
+        let source = Source::open(path)?;
+        stamp.check(source.file.stamp, path)?;
+        Ok(source)
+    }
+
+    /// A range of an open file, which had `stamp` when somebody first looked;
+    /// `path` is for error messages. The caller has checked that the range lies
+    /// in the file.
+    pub(crate) fn new(file: File, path: &Path, stamp: Stamp, offset: u64, len: u64) -> Source {
+        let path = path.to_owned();
         Source {
-            file: Arc::new(Mutex::new(file)),
-            path: path.to_owned(),
+            file: Arc::new(OpenFile { file, path, stamp }),
             offset,
             len,
         }
@@ -55,7 +107,7 @@ impl Source {
 
     /// Where it is, for messages.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.file.path
     }
 
     /// How many bytes it has.
@@ -82,8 +134,8 @@ impl Source {
     /// The source that spans this one and `next`, when `next` follows directly
     /// in the same file.
     pub(crate) fn joined(&self, next: &Source) -> Option<Source> {
-        let follows = Arc::ptr_eq(&self.file, &next.file)
-            && self.offset.checked_add(self.len) == Some(next.offset);
+        let follows =
+            self.is_of_same_file(next) && self.offset.checked_add(self.len) == Some(next.offset);
         let len = self.len.checked_add(next.len)?;
         follows.then(|| Source {
             len,
@@ -91,44 +143,85 @@ impl Source {
         })
     }
 
-    /// Copies a part to `out` and returns how many bytes came; fewer than `len`
-    /// when the file has shrunk.
-    ///
-    /// From file to file the operating system copies by itself where it can,
-    /// without the bytes passing through this process.
+    /// What the file was when it was first looked at.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.file.stamp
+    }
+
+    /// Whether both were cut from one open file.
+    pub(crate) fn is_of_same_file(&self, other: &Source) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
+    }
+
+    /// Checks that nobody has written to the file since it was first looked at.
     ///
     /// # Errors
-    /// The system's, of reading or of writing.
-    pub(crate) fn copy<W: io::Write>(&self, offset: u64, len: u64, out: &mut W) -> io::Result<u64> {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut file = &*file;
-        file.seek(SeekFrom::Start(self.offset + offset))?;
-        io::copy(
-            &mut file.take(len.min(self.len.saturating_sub(offset))),
-            out,
-        )
+    /// [`Error::InputChanged`]; [`Error::Io`].
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let metadata = self.file.file.metadata();
+        let metadata = metadata.map_err(Error::io("read the size of", self.path()))?;
+        self.file.stamp.check(Stamp::of(&metadata), self.path())
+    }
+
+    /// The file, and where `offset` of this range is in it.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "for the copying of Linux")
+    )]
+    pub(crate) fn place(&self, offset: u64) -> (&File, u64) {
+        (&self.file.file, self.offset.saturating_add(offset))
+    }
+
+    /// Reads from `offset` on, without moving any position that others share.
+    /// Gives how many bytes came: 0 at the end, and where the file has shrunk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let rest = self.len.saturating_sub(offset);
+        let len = usize::try_from(rest).unwrap_or(usize::MAX).min(out.len());
+        let at = self.offset.saturating_add(offset);
+        loop {
+            match position::read_at(&self.file.file, &mut out[..len], at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// Reads bytes from `offset` on until `out` is full.
+    ///
+    /// # Errors
+    /// The system's; `UnexpectedEof` where the range or the file ends before.
+    pub(crate) fn read_exact_at(&self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+        while !out.is_empty() {
+            let read = self.read_at(offset, out)?;
+            if read == 0 {
+                return Err(ended());
+            }
+            offset += read as u64;
+            out = &mut out[read..];
+        }
+        Ok(())
     }
 
     /// Reads it into memory.
     ///
     /// # Errors
-    /// [`Error::Io`], also when the bytes do not fit in memory.
+    /// [`Error::Io`], also when the bytes do not fit in memory;
+    /// [`Error::InputChanged`] when somebody has written to the file.
     pub(crate) fn read(&self) -> Result<Bytes> {
-        let fail = Error::io("read", &*self.path);
         let read = || -> io::Result<Vec<u8>> {
             let size = usize::try_from(self.len).map_err(io::Error::other)?;
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(size).map_err(io::Error::other)?;
-            let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut file = &*file;
-            file.seek(SeekFrom::Start(self.offset))?;
-            file.take(self.len).read_to_end(&mut bytes)?;
-            if bytes.len() != size {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-            }
+            bytes.resize(size, 0);
+            self.read_exact_at(0, &mut bytes)?;
             Ok(bytes)
         };
-        read().map(Bytes::from).map_err(fail)
+        let bytes = read().map_err(Error::io("read", self.path()))?;
+        self.check_unchanged()?;
+        Ok(bytes.into())
     }
 
     /// Maps it into memory.
@@ -136,14 +229,13 @@ impl Source {
     /// # Errors
     /// [`Error::Io`].
     pub(crate) fn map(&self) -> Result<Mmap> {
-        let fail = Error::io("map", &*self.path);
+        let fail = Error::io("map", self.path());
         let len = match usize::try_from(self.len) {
             Ok(len) => len,
             Err(error) => return Err(fail(io::Error::other(error))),
         };
         let mut options = MmapOptions::new();
         options.offset(self.offset).len(len);
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         #[allow(
             unsafe_code,
             reason = "a map is the only way to reach into gigabytes of weights without reading \
@@ -152,21 +244,82 @@ impl Source {
                       the file meanwhile: the same hazard that every mapping program, the \
                       system's linker included, lives with"
         )]
-        let map = unsafe { options.map(&*file) };
+        let map = unsafe { options.map(&self.file.file) };
         map.map_err(fail)
     }
+}
 
-    /// A hash of the content (FNV-1a, 64 bits), to tell equal files apart from
-    /// different ones; not a safeguard against forgery. Reads every byte.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn digest(&self) -> Result<u64> {
-        let start: u64 = 0xcbf2_9ce4_8422_2325;
-        if self.is_empty() {
-            return Ok(start);
+/// A file or a range that ends too early.
+pub(crate) fn ended() -> io::Error {
+    let reason = "it became shorter while it was read";
+    io::Error::new(io::ErrorKind::UnexpectedEof, reason)
+}
+
+/// Reading at a place without a position, as far as systems can.
+pub(crate) mod position {
+    use std::fs::File;
+    use std::io;
+
+    #[cfg(unix)]
+    pub(crate) fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(file, out, offset)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) use locked::read_at;
+
+    /// For systems that know only a position: one reader at a time.
+    #[cfg(any(test, not(unix)))]
+    pub(crate) mod locked {
+        use std::fs::File;
+        use std::io::{self, Read as _, Seek as _, SeekFrom};
+        use std::sync::{Mutex, PoisonError};
+
+        static ONE_READER: Mutex<()> = Mutex::new(());
+
+        pub(crate) fn read_at(mut file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+            let _lock = ONE_READER.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(offset))?;
+            file.read(out)
         }
-        let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        Ok(self.map()?.iter().fold(start, step))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_do_not_disturb_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("numbers");
+        let bytes: Vec<u8> = (0..1 << 20).map(|i: u32| (i / 5) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let source = Source::open(&path).unwrap();
+        let (bytes, source) = (&bytes, &source);
+        std::thread::scope(|scope| {
+            for start in 0..4 {
+                scope.spawn(move || {
+                    let mut out = [0; 1000];
+                    for at in (start * 999..bytes.len() - 1000).step_by(7919) {
+                        source.read_exact_at(at as u64, &mut out).unwrap();
+                        assert_eq!(out, bytes[at..at + 1000]);
+                        let (file, place) = source.place(at as u64);
+                        let read = position::locked::read_at(file, &mut out, place).unwrap();
+                        assert_eq!(out[..read], bytes[at..at + read]);
+                        assert!(read > 0);
+                    }
+                });
+            }
+        });
+        let part = source.slice(100, 50).unwrap();
+        let mut out = [0; 60];
+        assert_eq!(part.read_at(20, &mut out).unwrap(), 30);
+        assert_eq!(out[..30], bytes[120..150]);
+        assert_eq!(part.read_at(50, &mut out).unwrap(), 0);
+        assert_eq!(part.read_at(u64::MAX, &mut out).unwrap(), 0);
+        let error = part.read_exact_at(0, &mut out).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -129,7 +129,7 @@ pub struct Blob<'a> {
     /// The unused bits at the end of the data; 0 for types of whole bytes.
     pub padding_bits: u64,
     /// The 64 bytes of the record as they are.
-    pub record: &'a [u8],
+    pub record: [u8; ALIGNMENT as usize],
     /// The data.
     pub data: &'a [u8],
 }
@@ -154,12 +154,14 @@ impl fmt::Debug for Blob<'_> {
     }
 }
 
-/// A weight file, mapped into memory: pages are read when they are touched.
+/// A weight file. Its data is mapped into memory: pages are read when they are
+/// touched. Header and records are read and not mapped, since touching a page
+/// brings in its neighbours, and a file has records all over.
 #[derive(Debug)]
 pub struct WeightFile {
     source: Source,
     map: Mmap,
-    count: u32,
+    header: [u8; ALIGNMENT as usize],
 }
 
 impl WeightFile {
@@ -177,21 +179,24 @@ impl WeightFile {
         if source.len() < ALIGNMENT {
             return Err(fail(WeightFault::NoHeader { len: source.len() }));
         }
-        let map = source.map()?;
-        let version = u32_at(&map, 4);
+        let mut header = [0; ALIGNMENT as usize];
+        source
+            .read_exact_at(0, &mut header)
+            .map_err(Error::io("read", source.path()))?;
+        let version = u32_at(&header, 4);
         if version != VERSION {
             return Err(fail(WeightFault::Version { version }));
         }
         Ok(WeightFile {
-            count: u32_at(&map, 0),
+            header,
             source: source.clone(),
-            map,
+            map: source.map()?,
         })
     }
 
     /// How many blobs the header announces.
     pub fn count(&self) -> u32 {
-        self.count
+        u32_at(&self.header, 0)
     }
 
     /// The file's length.
@@ -201,7 +206,7 @@ impl WeightFile {
 
     /// Whether the header announces no blobs.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count() == 0
     }
 
     /// The file, for messages.
@@ -216,23 +221,30 @@ impl WeightFile {
 
     /// The header's 64 bytes.
     pub(crate) fn header(&self) -> &[u8] {
-        &self.map[..ALIGNMENT as usize]
+        &self.header
     }
 
     /// The blob whose record starts at `offset`.
     ///
     /// # Errors
     /// [`Error::Weight`] with what is wrong there; see [`WeightFault`].
+    /// [`Error::Io`].
     pub fn blob(&self, offset: u64) -> Result<Blob<'_>> {
-        self.read(offset).map_err(|fault| Error::Weight {
+        let fail = |fault| Error::Weight {
             path: self.path().to_owned(),
             offset,
             fault,
-        })
+        };
+        self.check_offset(offset).map_err(fail)?;
+        let mut record = [0; ALIGNMENT as usize];
+        self.source
+            .read_exact_at(offset, &mut record)
+            .map_err(Error::io("read", self.path()))?;
+        self.check_record(offset, record).map_err(fail)
     }
 
-    fn read(&self, offset: u64) -> Result<Blob<'_>, WeightFault> {
-        let len = self.len();
+    /// Whether a record can be there.
+    fn check_offset(&self, offset: u64) -> Result<(), WeightFault> {
         if !offset.is_multiple_of(ALIGNMENT) {
             return Err(WeightFault::Misaligned {
                 what: "the record's offset",
@@ -242,16 +254,26 @@ impl WeightFile {
         if offset < ALIGNMENT {
             return Err(WeightFault::RecordInHeader);
         }
-        let record = self
-            .range(offset, ALIGNMENT)
-            .ok_or(WeightFault::RecordPastEnd { len })?;
-        let found = u32_at(record, 0);
+        match offset.checked_add(ALIGNMENT) {
+            Some(end) if end <= self.len() => Ok(()),
+            _ => Err(WeightFault::RecordPastEnd { len: self.len() }),
+        }
+    }
+
+    /// The blob of a record.
+    fn check_record(
+        &self,
+        offset: u64,
+        record: [u8; ALIGNMENT as usize],
+    ) -> Result<Blob<'_>, WeightFault> {
+        let len = self.len();
+        let found = u32_at(&record, 0);
         if found != SENTINEL {
             return Err(WeightFault::Sentinel { found });
         }
-        let data_type = StorageType::from_number(u32_at(record, 4));
-        let size = u64_at(record, 8);
-        let data_offset = u64_at(record, 16);
+        let data_type = StorageType::from_number(u32_at(&record, 4));
+        let size = u64_at(&record, 8);
+        let data_offset = u64_at(&record, 16);
         let end = data_offset
             .checked_add(size)
             .ok_or(WeightFault::Overflow { data_offset, size })?;
@@ -284,7 +306,7 @@ impl WeightFile {
                 len,
             })?;
         let packed = data_type.bits().is_some_and(|bits| bits < 8);
-        let padding_bits = if packed { u64_at(record, 24) } else { 0 };
+        let padding_bits = if packed { u64_at(&record, 24) } else { 0 };
         data_type.check_size(size, padding_bits)?;
         Ok(Blob {
             offset,

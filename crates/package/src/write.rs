@@ -9,14 +9,13 @@ use bytes::Bytes;
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
+use crate::copy::{Copier, Digest, Target};
 use crate::error::{Error, Result};
 use crate::publish::{
     check_output, folder_of, publish_folder, sync_folders, sync_parent, temporary, write_file,
 };
 use crate::source::Source;
-
-/// How much is copied between two reports of progress.
-const STEP: u64 = 64 << 20;
+use crate::stages::StageFile;
 
 /// A part of a file to be written.
 #[derive(Debug, Clone)]
@@ -57,6 +56,9 @@ pub struct WriteOptions<'a> {
     pub durable: bool,
     /// Is told the bytes written and the bytes to be written, now and then.
     pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
+    /// Gets size and digest of every file that is written, ordered by path. The
+    /// digests are made while the bytes pass.
+    pub files: Option<&'a mut Vec<StageFile>>,
     /// Looks at the finished output, which can be opened under the path given,
     /// before it is put in its place. When it returns `false`, the output is
     /// thrown away and what was there before stays: [`Error::Rejected`].
@@ -102,15 +104,52 @@ struct Work<'a, 'b> {
     total: u64,
     report: Option<&'b mut (dyn FnMut(u64, u64) + 'a)>,
     review: Option<&'b mut (dyn FnMut(&Path) -> bool + 'a)>,
+    files: Option<&'b mut Vec<StageFile>>,
     durable: bool,
+    copier: Copier,
 }
 
 impl Work<'_, '_> {
-    fn add(&mut self, bytes: u64) {
-        self.done += bytes;
-        if let Some(report) = &mut self.report {
-            report(self.done, self.total);
+    /// Writes a file of the package: `path` within it, `shown` for messages.
+    fn write(
+        &mut self,
+        path: &str,
+        pieces: &[Piece],
+        target: &mut Target,
+        shown: &Path,
+    ) -> Result<()> {
+        self.copier.digest = self.files.as_ref().map(|_| Digest::default());
+        let Work {
+            done,
+            total,
+            report,
+            copier,
+            ..
+        } = self;
+        let before = *done;
+        let mut add = |bytes: u64| {
+            *done += bytes;
+            if let Some(report) = report {
+                report(*done, *total);
+            }
+        };
+        for piece in pieces {
+            match piece {
+                Piece::Bytes(bytes) => {
+                    copier.bytes(bytes, target, shown)?;
+                    add(bytes.len() as u64);
+                }
+                Piece::Range(source) => copier.range(source, target, shown, &mut add)?,
+            }
         }
+        if let (Some(files), Some(digest)) = (&mut self.files, self.copier.digest.take()) {
+            files.push(StageFile {
+                path: path.to_owned(),
+                bytes: self.done - before,
+                blake3: digest.finish(),
+            });
+        }
+        Ok(())
     }
 
     /// A file is complete; returns when it is on disk, if it must be.
@@ -122,7 +161,8 @@ impl Work<'_, '_> {
     }
 
     /// Everything is written at `finished`; whether it may go to `out`.
-    fn accept(&mut self, finished: &Path, out: &Path) -> Result<()> {
+    fn accept(&mut self, plan: &WritePlan, finished: &Path, out: &Path) -> Result<()> {
+        plan.check_sources()?;
         let accepted = self.review.as_mut().is_none_or(|r| r(finished));
         accepted.then_some(()).ok_or_else(|| Error::Rejected {
             path: out.to_owned(),
@@ -151,7 +191,9 @@ impl WritePlan {
             total,
             report: options.progress.as_deref_mut(),
             review: options.review.as_deref_mut(),
+            files: options.files.as_deref_mut(),
             durable: replace || options.durable,
+            copier: Copier::new(true),
         };
         if form == Form::Folder {
             self.write_folder(out, replace, &mut work)?;
@@ -160,15 +202,33 @@ impl WritePlan {
                 if form == Form::Zip {
                     self.write_zip(out, file, &mut work)?;
                 } else {
-                    let pieces = self.files.iter().flat_map(|(_, pieces)| pieces);
-                    write_pieces(pieces, file, out, &mut work)?;
+                    let mut target = Target::File { file, len: 0 };
+                    for (path, pieces) in &self.files {
+                        work.write(path, pieces, &mut target, out)?;
+                    }
                 }
                 work.finish(file, out)?;
-                work.accept(finished, out)
+                work.accept(self, finished, out)
             })?;
         }
         if work.durable {
             sync_parent(out);
+        }
+        Ok(())
+    }
+
+    /// Nobody may have written to what was copied.
+    fn check_sources(&self) -> Result<()> {
+        let mut checked: Vec<&Source> = Vec::new();
+        for piece in self.files.iter().flat_map(|(_, pieces)| pieces) {
+            let Piece::Range(source) = piece else {
+                continue;
+            };
+            // Pieces of one file follow each other, and files are few.
+            if !checked.iter().rev().any(|c| c.is_of_same_file(source)) {
+                source.check_unchanged()?;
+                checked.push(source);
+            }
         }
         Ok(())
     }
@@ -187,14 +247,23 @@ impl WritePlan {
             if let Some(parent) = place.parent() {
                 fs::create_dir_all(parent).map_err(Error::io("create the folder of", &*shown))?;
             }
-            let mut file = File::create_new(&place).map_err(Error::io("create", &*shown))?;
-            write_pieces(pieces, &mut file, &shown, work)?;
+            let mut file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&place)
+                .map_err(Error::io("create", &*shown))?;
+            let mut target = Target::File {
+                file: &mut file,
+                len: 0,
+            };
+            work.write(path, pieces, &mut target, &shown)?;
             work.finish(&file, &shown)?;
         }
         if work.durable {
             sync_folders(root).map_err(Error::io("write", out))?;
         }
-        work.accept(root, out)?;
+        work.accept(self, root, out)?;
         publish_folder(temporary, out, replace)
     }
 
@@ -240,7 +309,7 @@ impl WritePlan {
             let options = options.large_file(len >= u64::from(u32::MAX));
             zip.start_file(format!("{top}/{path}"), options)
                 .map_err(zip_failed(out))?;
-            write_pieces(pieces, zip, &out.join(path), work)?;
+            work.write(path, pieces, &mut Target::Stream(zip), &out.join(path))?;
         }
         Ok(())
     }
@@ -249,40 +318,4 @@ impl WritePlan {
 /// What a `zip` operation on the output failed with.
 fn zip_failed(out: &Path) -> impl Fn(zip::result::ZipError) -> Error {
     move |error| Error::io("write", out)(error.into())
-}
-
-fn write_pieces<'p, W: Write>(
-    pieces: impl IntoIterator<Item = &'p Piece>,
-    out: &mut W,
-    shown: &Path,
-    work: &mut Work,
-) -> Result<()> {
-    for piece in pieces {
-        let source = match piece {
-            Piece::Bytes(bytes) => {
-                out.write_all(bytes).map_err(Error::io("write", shown))?;
-                work.add(bytes.len() as u64);
-                continue;
-            }
-            Piece::Range(source) => source,
-        };
-        let mut at = 0;
-        while at < source.len() {
-            let step = STEP.min(source.len() - at);
-            let copied = source
-                .copy(at, step, out)
-                .map_err(Error::io("write", shown))?;
-            if copied != step {
-                let reason = "it became shorter while it was copied";
-                return Err(Error::Io {
-                    action: "copy all of",
-                    path: source.path().to_owned(),
-                    source: io::Error::new(io::ErrorKind::UnexpectedEof, reason),
-                });
-            }
-            at += step;
-            work.add(step);
-        }
-    }
-    Ok(())
 }

@@ -100,7 +100,7 @@ fn what_is_written_is_read_by_file_and_by_folder() {
         }
     }
     let text = fs::read_to_string(&file).unwrap();
-    assert!(text.ends_with("}\n") && text.starts_with("{\n  \"schema\": \"milwright-pipeline/1\""));
+    assert!(text.ends_with("}\n") && text.starts_with("{\n  \"schema\": \"milwright-pipeline/2\""));
     let units: Vec<&str> = ComputeUnits::ALL.iter().map(|u| u.name()).collect();
     for (units, unit) in units.into_iter().zip(ComputeUnits::ALL) {
         assert_eq!(serde_json::to_value(unit).unwrap(), json!(units));
@@ -126,7 +126,7 @@ fn what_is_written_is_read_by_file_and_by_folder() {
 
 #[test]
 fn digests_are_those_of_the_standard() {
-    // FIPS 180-2, appendix B: "abc", and no bytes.
+    // BLAKE3's own test vectors: "abc", and no bytes.
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("m.mlpackage");
     small_package(&root);
@@ -135,12 +135,12 @@ fn digests_are_those_of_the_standard() {
     let files = StageFile::of_package(&Package::open(&root).unwrap()).unwrap();
     let of = |name: &str| files.iter().find(|f| f.path == name).unwrap().clone();
     assert_eq!(
-        of("a.txt").sha256,
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        of("a.txt").blake3,
+        "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
     );
     assert_eq!(
-        of("b.txt").sha256,
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        of("b.txt").blake3,
+        "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
     );
     assert_eq!((of("a.txt").bytes, files.len()), (3, 5));
     let paths: Vec<&str> = files.iter().map(|f| f.path.as_str()).collect();
@@ -200,8 +200,8 @@ fn what_does_not_go_together_is_refused() {
     type Damage = fn(&mut Value);
     let cases: [(Damage, &[&str]); 31] = [
         (
-            |m| m["schema"] = json!("milwright-pipeline/2"),
-            &["pipeline/2", "pipeline/1"],
+            |m| m["schema"] = json!("milwright-pipeline/1"),
+            &["pipeline/1", "pipeline/2"],
         ),
         (|m| m["schema"] = json!(1), &["no text `schema`"]),
         (|m| *m = json!([]), &["no text `schema`"]),
@@ -293,7 +293,7 @@ fn what_does_not_go_together_is_refused() {
         (|m| m["outputs"] = json!(["y", "y"]), &["`y` twice"]),
         (|m| m["outputs"] = json!(["w"]), &["no stage gives `w`"]),
         (
-            |m| m["stages"][0]["files"][0]["sha256"] = json!("AB"),
+            |m| m["stages"][0]["files"][0]["blake3"] = json!("AB"),
             &["64 hexadecimal"],
         ),
     ];

@@ -76,11 +76,11 @@ impl PipelineManifest {
                 }
                 last = Some(&file.path);
                 let digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-                if file.sha256.len() != 64 || !file.sha256.bytes().all(digit) {
+                if file.blake3.len() != 64 || !file.blake3.bytes().all(digit) {
                     return Err(fail(format!(
-                        "the sha256 of `{}` in stage `{name}` is {:?}; it must be 64 hexadecimal \
+                        "the blake3 of `{}` in stage `{name}` is {:?}; it must be 64 hexadecimal \
                          digits in lower case",
-                        file.path, file.sha256
+                        file.path, file.blake3
                     )));
                 }
             }

@@ -6,11 +6,10 @@ mod check;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::package::{MANIFEST, Package};
@@ -18,7 +17,7 @@ use crate::publish::write_file;
 use crate::source::Source;
 
 /// What the schema is called that this build reads and writes.
-pub const PIPELINE_SCHEMA: &str = "milwright-pipeline/1";
+pub const PIPELINE_SCHEMA: &str = "milwright-pipeline/2";
 /// The name of the file.
 pub const PIPELINE_FILE: &str = "pipeline.json";
 /// What a stage's input says when the caller gives it.
@@ -109,8 +108,8 @@ pub struct StageFile {
     pub path: String,
     /// How many bytes it has.
     pub bytes: u64,
-    /// The SHA-256 of its content, 64 hexadecimal digits in lower case.
-    pub sha256: String,
+    /// The BLAKE3 digest of its content, 64 hexadecimal digits in lower case.
+    pub blake3: String,
 }
 
 /// What Core ML may run a stage on, as `MLComputeUnits` spells it.
@@ -328,11 +327,11 @@ impl PipelineFolder {
             return Err(changed(name, "is not recorded".to_owned()));
         }
         for (recorded, file) in pairs {
-            let sha256 = sha256(&package.source(file)?)?;
-            if sha256 != recorded.sha256 {
+            let blake3 = package.source(file)?.digest()?;
+            if blake3 != recorded.blake3 {
                 let fault = format!(
-                    "has another content: its SHA-256 is {sha256}, and {} is recorded",
-                    recorded.sha256
+                    "has another content: its BLAKE3 digest is {blake3}, and {} is recorded",
+                    recorded.blake3
                 );
                 return Err(changed(&recorded.path, fault));
             }
@@ -448,35 +447,11 @@ impl StageFile {
                 Ok(StageFile {
                     path: file.path().to_owned(),
                     bytes: file.len(),
-                    sha256: sha256(&package.source(file)?)?,
+                    blake3: package.source(file)?.digest()?,
                 })
             })
             .collect()
     }
-}
-
-/// The SHA-256 of a file, in hexadecimal digits. The file is read in pieces.
-fn sha256(source: &Source) -> Result<String> {
-    struct Hashing(Sha256);
-    impl Write for Hashing {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let fail = Error::io("read", source.path());
-    let mut out = io::BufWriter::with_capacity(1 << 16, Hashing(Sha256::new()));
-    let hashed = source.copy(0, source.len(), &mut out).and_then(|copied| {
-        if copied != source.len() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-        }
-        out.into_inner().map_err(io::IntoInnerError::into_error)
-    });
-    let digest = hashed.map_err(fail)?.0.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// `a`, `b` and so on, for a message.
