@@ -48,7 +48,8 @@ pub(crate) struct Weight {
     pub(crate) shape: Vec<u64>,
     pub(crate) bytes: u64,
     pub(crate) stored: &'static str,
-    /// File name and offset of the record, in a weight file.
+    /// File name and offset of the record, in a weight file; of what has its
+    /// place there only when the model is written, no offset.
     pub(crate) file: Option<String>,
     pub(crate) offset: Option<u64>,
 }
@@ -110,6 +111,8 @@ fn weight(program: &Program, op: OpId, constant: &Constant) -> Option<Weight> {
             Some(blob.file_name.to_string()),
             Some(blob.offset),
         ),
+        ConstData::Range(range) => ("weight file", Some(range.blob.file_name.to_string()), None),
+        ConstData::New(_) if elements >= MIN_IMMEDIATE => ("weight file", None, None),
         ConstData::Tensor(_) if elements >= MIN_IMMEDIATE => ("spec", None, None),
         _ => return None,
     };

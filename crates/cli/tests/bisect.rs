@@ -468,3 +468,49 @@ fn what_cannot_be_is_refused() {
     }
     println!("{} refused", cases.len());
 }
+
+#[test]
+fn a_wide_head_is_divided_over_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.mlpackage");
+    let tied = transformer::Measures {
+        layers: 4,
+        vocabulary: 4000,
+        tied_head: true,
+        ..SMALL
+    };
+    transformer::write(&model, &tied, 3).unwrap();
+    let whole = bisect(&model, &dir.path().join("whole"), &["--parts", "4"]);
+    assert!(list(&whole, "divided").is_empty());
+    let divide = ["--parts", "4", "--split-linear", "512"];
+    let out = dir.path().join("divided");
+    let divided = bisect(&model, &out, &divide);
+    // 4000 rows of 64 fp16 numbers, 500 at a time, with their records.
+    let head = &divided["divided"][0];
+    let products = head["added"].as_object().unwrap();
+    assert_eq!(products["concat"], 1, "{head}");
+    let slices = products.values().map(|n| n.as_u64().unwrap()).max();
+    assert_eq!(slices, Some(8), "{head}");
+    assert_eq!(head["weights"], "ranges of the same bytes");
+    // Whole, the table is in both ends; in parts, the second time in several.
+    let (before, after) = (weights(&whole), weights(&divided));
+    assert_eq!(before, after);
+    let apart = [&divide[..], &["--separate", "embedding,head"]].concat();
+    bisect(&model, &dir.path().join("apart"), &apart);
+    let models = [
+        "embedder/fp16",
+        "embedder/fp32",
+        "edge-cases/tied_embedding/model",
+    ];
+    for name in shared().map_or(&[][..], |_| &models) {
+        let model = shared().unwrap().join(format!("{name}.mlpackage"));
+        let out = dir.path().join(name.replace('/', "-"));
+        let report = bisect(&model, &out, &["--parts", "3", "--split-linear", "100"]);
+        let divided = list(&report, "divided").len();
+        assert!(
+            divided > 0 && list(&report, "left_whole").is_empty(),
+            "{report}"
+        );
+        println!("{name}: {divided} products divided");
+    }
+}

@@ -32,6 +32,9 @@ pub enum ConstData {
     Dict(Vec<(Constant, Constant)>),
     /// Elements in a weight file.
     Blob(BlobRef),
+    /// Some of the elements of a blob, which a pass divided; when the model is
+    /// saved, they become a blob of their own, copied from file to file.
+    Range(BlobRange),
     /// Elements that a pass made; they go to the weight file when the model is
     /// saved. Little-endian, packed as in a weight file.
     New(Bytes),
@@ -67,6 +70,16 @@ pub struct BlobRef {
     pub file_name: Arc<str>,
     /// Byte offset of the blob's 64-byte metadata record.
     pub offset: u64,
+}
+
+/// Elements of a blob that follow one another. How many there are is what the
+/// constant's type says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlobRange {
+    /// The whole.
+    pub blob: BlobRef,
+    /// The first byte, counted from the blob's first.
+    pub start: u64,
 }
 
 /// What resolves a [`BlobRef`] to bytes; a package is one.
@@ -227,18 +240,21 @@ impl Constant {
             return Err(self.kind("a tensor of fixed shape and width"));
         };
         let bytes: Cow<'_, [u8]> = match &self.data {
-            ConstData::Blob(blob) => {
-                let data = blobs.blob(blob)?;
-                if let Some(dtype) = data.dtype
-                    && dtype != ty.dtype
-                {
-                    return Err(ConstError::Blob {
-                        file_name: blob.file_name.to_string(),
-                        offset: blob.offset,
-                        cause: format!("holds {dtype}, but the program declares {ty}"),
+            ConstData::Blob(blob) => typed_blob(blob, ty, blobs)?.into(),
+            ConstData::Range(range) => {
+                let whole = typed_blob(&range.blob, ty, blobs)?;
+                let end = range.start.checked_add(expected);
+                let part = end.and_then(|end| {
+                    whole.get(usize::try_from(range.start).ok()?..usize::try_from(end).ok()?)
+                });
+                let Some(part) = part else {
+                    return Err(ConstError::Size {
+                        ty: self.ty.to_string(),
+                        expected: format!("{expected} bytes from byte {} on", range.start),
+                        found: format!("{} bytes", whole.len()),
                     });
-                }
-                data.bytes.into()
+                };
+                part.into()
             }
             ConstData::New(bytes) => bytes.as_ref().into(),
             ConstData::Tensor(data) => match data {
@@ -379,6 +395,23 @@ impl Constant {
             wanted,
             ty: self.ty.to_string(),
         }
+    }
+}
+
+/// The bytes of a blob that is to hold elements of that type.
+fn typed_blob<'a>(
+    blob: &BlobRef,
+    ty: &TensorType,
+    blobs: &'a dyn BlobSource,
+) -> Result<&'a [u8], ConstError> {
+    let data = blobs.blob(blob)?;
+    match data.dtype {
+        Some(dtype) if dtype != ty.dtype => Err(ConstError::Blob {
+            file_name: blob.file_name.to_string(),
+            offset: blob.offset,
+            cause: format!("holds {dtype}, but the program declares {ty}"),
+        }),
+        _ => Ok(data.bytes),
     }
 }
 

@@ -27,7 +27,7 @@ mod wire;
 
 pub use arena::{BlockId, OpId, ValueId};
 pub use constant::{
-    BlobData, BlobRef, BlobSource, ConstData, ConstError, Constant, NoBlobs, TensorData,
+    BlobData, BlobRange, BlobRef, BlobSource, ConstData, ConstError, Constant, NoBlobs, TensorData,
 };
 pub use diagnostic::{Diagnostic, Location, Severity};
 pub use error::Error;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use milwright_package::{Bytes, Changes, Message, NewBlob, Package, Spec, WriteOptions};
+use milwright_package::{Bytes, Changes, Message, NewBlob, NewData, Package, Spec, WriteOptions};
 use milwright_package::{RewrittenWeights, rewrite_weights};
 
-use crate::constant::{BlobRef, ConstData, Constant, TensorData};
+use crate::constant::{BlobRange, BlobRef, ConstData, Constant, TensorData};
 use crate::error::Error;
 use crate::model::{Model, to_storage};
 use crate::program::Program;
@@ -106,46 +106,64 @@ fn move_weights(
 ) -> Result<Pieces, Error> {
     make_immediates(program);
     let mut kept: BTreeMap<Arc<str>, BTreeSet<u64>> = BTreeMap::new();
-    let mut added: Vec<(Bytes, DataType, u64)> = Vec::new();
-    program.visit_constants(&mut |constant| match &constant.data {
-        ConstData::Blob(blob) => {
-            kept.entry(blob.file_name.clone())
-                .or_default()
-                .insert(blob.offset);
-        }
-        ConstData::New(bytes) => {
-            let elements = constant.tensor_type().and_then(|t| t.elements());
-            added.push((bytes.clone(), dtype_of(constant), elements.unwrap_or(0)));
-        }
-        _ => {}
+    let mut made: Vec<NewBlob> = Vec::new();
+    let mut parts: BTreeMap<Arc<str>, Vec<NewBlob>> = BTreeMap::new();
+    let mut unstorable = None;
+    program.visit_constants(&mut |constant| {
+        let (list, data) = match &constant.data {
+            ConstData::Blob(blob) => {
+                let file = kept.entry(blob.file_name.clone()).or_default();
+                file.insert(blob.offset);
+                return;
+            }
+            ConstData::Range(range) => {
+                let file = range.blob.file_name.clone();
+                (parts.entry(file).or_default(), part_of(constant, range))
+            }
+            ConstData::New(bytes) => (&mut made, bytes.clone().into()),
+            _ => return,
+        };
+        let dtype = dtype_of(constant);
+        let Some(data_type) = to_storage(dtype) else {
+            unstorable.get_or_insert(dtype);
+            return;
+        };
+        let elements = constant.tensor_type().and_then(|t| t.elements());
+        let bits = elements
+            .unwrap_or(0)
+            .saturating_mul(dtype.bits().unwrap_or(8));
+        list.push(NewBlob {
+            data_type,
+            padding_bits: (data.len() * 8).saturating_sub(bits),
+            data,
+        });
     });
-    let blobs = added
-        .iter()
-        .map(|(data, dtype, elements)| {
-            let data_type = to_storage(*dtype).ok_or_else(|| Error::WeightType {
-                dtype: dtype.to_string(),
-            })?;
-            let bits = elements.saturating_mul(dtype.bits().unwrap_or(8));
-            Ok(NewBlob {
-                data_type,
-                data: data.clone(),
-                padding_bits: (data.len() as u64 * 8).saturating_sub(bits),
-            })
-        })
-        .collect::<Result<Vec<_>, Error>>()?;
+    if let Some(dtype) = unstorable {
+        return Err(Error::WeightType {
+            dtype: dtype.to_string(),
+        });
+    }
 
-    let target: Arc<str> = match kept.keys().next() {
+    let first = kept.keys().chain(parts.keys()).min();
+    let target: Arc<str> = match first {
         Some(first) => first.clone(),
         None => Arc::from(DEFAULT_FILE),
     };
-    if !blobs.is_empty() {
+    report.weights_added = made.iter().map(|b| b.data.len()).sum();
+    let divided = parts.values().flatten().map(|b| b.data.len());
+    report.weights_kept += divided.sum::<u64>();
+    if !made.is_empty() {
         kept.entry(target.clone()).or_default();
+    }
+    for file in parts.keys() {
+        kept.entry(file.clone()).or_default();
     }
     // A file that nothing refers to any more is emptied.
     for name in package.spec().weight_file_names()? {
         kept.entry(Arc::from(name)).or_default();
     }
     let mut places: BTreeMap<Arc<str>, RewrittenWeights> = BTreeMap::new();
+    let mut divided_in: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     for (name, offsets) in &kept {
         let file = match package.weight_file(name) {
             Ok(file) => Some(file),
@@ -157,18 +175,32 @@ fn move_weights(
                 report.weights_kept += file.blob(offset)?.data.len() as u64;
             }
         }
-        let new: &[NewBlob] = if *name == target { &blobs } else { &[] };
-        places.insert(name.clone(), rewrite_weights(file, offsets, new)?);
+        // Parts first, and then what a pass made, as the places are given back.
+        let mut new = parts.remove(name).unwrap_or_default();
+        divided_in.insert(name.clone(), new.len());
+        if *name == target {
+            new.append(&mut made);
+        }
+        places.insert(name.clone(), rewrite_weights(file, offsets, &new)?);
     }
-    report.weights_added = blobs.iter().map(|b| b.data.len() as u64).sum();
-
-    let new_offsets = places.get(&target).map_or(&[][..], |p| &p.added);
-    relocate(program, &places, &target, new_offsets)?;
+    relocate(program, &places, &target, &divided_in)?;
     Ok(places
         .into_iter()
         .filter(|(_, place)| !place.unchanged)
         .map(|(name, place)| (name.to_string(), place.pieces))
         .collect())
+}
+
+/// A part of a blob, as the constant's type measures it.
+fn part_of(constant: &Constant, range: &BlobRange) -> NewData {
+    let ty = constant.tensor_type();
+    let len = ty.and_then(|t| t.dtype.byte_len(t.elements()?));
+    NewData::Range {
+        offset: range.blob.offset,
+        start: range.start,
+        // More than any blob has, so that it is refused.
+        len: len.unwrap_or(u64::MAX),
+    }
 }
 
 /// Writes the new places into the program, in the order in which
@@ -177,36 +209,50 @@ fn relocate(
     program: &mut Program,
     places: &BTreeMap<Arc<str>, RewrittenWeights>,
     target: &Arc<str>,
-    new_offsets: &[u64],
+    divided_in: &BTreeMap<Arc<str>, usize>,
 ) -> Result<(), Error> {
     let moved = |blob: &BlobRef| {
         let place = places.get(&blob.file_name)?;
         let to = *place.moved.get(&blob.offset)?;
         (to != blob.offset).then_some(to)
     };
-    let mut new_offsets = new_offsets.iter();
-    let mut update = |c: &mut Constant| match &mut c.data {
-        ConstData::Blob(blob) => {
-            if let Some(to) = moved(blob) {
-                blob.offset = to;
+    let added = |file: &Arc<str>| places.get(file).map_or(&[][..], |p| &p.added);
+    let mut made = added(target).iter();
+    if let Some(&divided) = divided_in.get(target) {
+        made = made.as_slice().get(divided..).unwrap_or_default().iter();
+    }
+    let mut parts: BTreeMap<&Arc<str>, _> = divided_in
+        .keys()
+        .map(|file| (file, added(file).iter()))
+        .collect();
+    let mut update = |c: &mut Constant| {
+        let (file_name, offset) = match &mut c.data {
+            ConstData::Blob(blob) => {
+                if let Some(to) = moved(blob) {
+                    blob.offset = to;
+                }
+                return;
             }
-        }
-        ConstData::New(_) => {
-            if let Some(&offset) = new_offsets.next() {
-                c.data = ConstData::Blob(BlobRef {
-                    file_name: target.clone(),
-                    offset,
-                });
+            ConstData::Range(range) => {
+                let file = &range.blob.file_name;
+                (file, parts.get_mut(file).and_then(|offsets| offsets.next()))
             }
+            ConstData::New(_) => (target, made.next()),
+            _ => return,
+        };
+        if let Some(&offset) = offset {
+            c.data = ConstData::Blob(BlobRef {
+                file_name: file_name.clone(),
+                offset,
+            });
         }
-        _ => {}
     };
     program.visit_attributes_mut(&mut update)?;
     for id in program.live_ops() {
         let mut affected = false;
         program.ops[id].visit_constants(&mut |c| match &c.data {
             ConstData::Blob(blob) => affected |= moved(blob).is_some(),
-            ConstData::New(_) => affected = true,
+            ConstData::New(_) | ConstData::Range(_) => affected = true,
             _ => {}
         });
         if !affected {

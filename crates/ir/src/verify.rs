@@ -307,9 +307,16 @@ fn size_problem(constant: &Constant, blobs: &dyn BlobSource) -> Option<String> {
         ValueType::Tensor(ty) => ty,
         _ => {
             return match (&constant.ty, &constant.data) {
-                (_, ConstData::Tensor(_) | ConstData::Blob(_) | ConstData::New(_)) => Some(
-                    format!("tensor elements for a constant of type {}", constant.ty),
-                ),
+                (
+                    _,
+                    ConstData::Tensor(_)
+                    | ConstData::Blob(_)
+                    | ConstData::Range(_)
+                    | ConstData::New(_),
+                ) => Some(format!(
+                    "tensor elements for a constant of type {}",
+                    constant.ty
+                )),
                 _ => None,
             };
         }

@@ -364,6 +364,12 @@ fn constant_to(constant: &Constant) -> proto::Value {
             file_name: blob.file_name.to_string(),
             offset: blob.offset,
         })),
+        // The format has no parts of blobs. Saving makes blobs of them first;
+        // nothing can be read at this offset.
+        ConstData::Range(range) => Some(Kind::BlobFileValue(proto::value::BlobFileValue {
+            file_name: range.blob.file_name.to_string(),
+            offset: u64::MAX,
+        })),
         ConstData::Tensor(t) => immediate(Immediate::Tensor(tensor_to(t))),
         // Saving moves new weights to the weight file first; anything left is
         // a small tensor that is right as an immediate.

@@ -42,7 +42,7 @@ pub use manifest::{Item, Manifest};
 pub use package::{Container, Package, PackageFile};
 pub use prost::Message;
 pub use publish::create_folder;
-pub use rewrite::{NewBlob, RewrittenWeights, rewrite_weights};
+pub use rewrite::{NewBlob, NewData, RewrittenWeights, rewrite_weights};
 pub use save::Changes;
 pub use source::Source;
 pub use spec::{Kind, Spec};

@@ -17,9 +17,47 @@ pub struct NewBlob {
     pub data_type: StorageType,
     /// The elements, little-endian; those smaller than a byte packed, the
     /// first one in the lowest bits.
-    pub data: Bytes,
+    pub data: NewData,
     /// The unused bits in the last byte; 0 for types of whole bytes.
     pub padding_bits: u64,
+}
+
+/// What an added blob holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NewData {
+    /// These bytes.
+    Bytes(Bytes),
+    /// A part of a blob of the old file, copied without passing through memory
+    /// where the operating system can.
+    Range {
+        /// The offset of the blob's record in the old file.
+        offset: u64,
+        /// The first byte, counted from the blob's first.
+        start: u64,
+        /// How many bytes.
+        len: u64,
+    },
+}
+
+impl NewData {
+    /// How many bytes it has.
+    pub fn len(&self) -> u64 {
+        match self {
+            NewData::Bytes(bytes) => bytes.len() as u64,
+            NewData::Range { len, .. } => *len,
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Bytes> for NewData {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
 }
 
 /// A weight file to be written, and where everything went.
@@ -53,7 +91,8 @@ enum Home {
 ///
 /// # Errors
 /// [`Error::Weight`] when an offset in `kept` is no blob of `old` (also when
-/// `old` is `None`) or a new blob is no whole number of elements.
+/// `old` is `None`), a new blob is no whole number of elements, or it is a part
+/// of a blob that `old` does not have.
 pub fn rewrite_weights(
     old: Option<&WeightFile>,
     kept: &BTreeSet<u64>,
@@ -106,8 +145,15 @@ pub fn rewrite_weights(
     }
     let mut offsets = Vec::with_capacity(written.len());
     for blob in written {
-        let offset = layout.add(blob).map_err(|fault| fail(layout.end, fault))?;
-        offsets.push(offset);
+        let piece = match &blob.data {
+            NewData::Bytes(bytes) => Piece::Bytes(bytes.clone()),
+            &NewData::Range { offset, start, len } => {
+                let old = old.ok_or_else(|| fail(offset, WeightFault::RecordPastEnd { len: 0 }))?;
+                Piece::Range(part(old, offset, start, len)?)
+            }
+        };
+        let added = layout.add(blob, piece);
+        offsets.push(added.map_err(|fault| fail(layout.end, fault))?);
     }
     let at = |home: &Home| match home {
         Home::Kept(offset) => moved.get(offset).copied(),
@@ -122,6 +168,24 @@ pub fn rewrite_weights(
     })
 }
 
+/// A part of a blob of that file.
+fn part(old: &WeightFile, offset: u64, start: u64, len: u64) -> Result<Source> {
+    let blob = old.blob(offset)?;
+    let size = blob.data.len() as u64;
+    let inside = start.checked_add(len).is_some_and(|end| end <= size);
+    let at = blob.data_offset.checked_add(start).filter(|_| inside);
+    at.and_then(|at| old.source().slice(at, len))
+        .ok_or_else(|| Error::Weight {
+            path: old.path().to_owned(),
+            offset,
+            fault: WeightFault::DataPastEnd {
+                data_offset: blob.data_offset.saturating_add(start),
+                size: len,
+                len: old.len(),
+            },
+        })
+}
+
 /// Finds for each added blob an equal one that is kept or added before it.
 fn find_homes<'a>(kept: &[Blob<'_>], added: &'a [NewBlob]) -> (Vec<Home>, Vec<&'a NewBlob>) {
     let mut by_shape: HashMap<(StorageType, usize, u64), Vec<&Blob<'_>>> = HashMap::new();
@@ -133,9 +197,16 @@ fn find_homes<'a>(kept: &[Blob<'_>], added: &'a [NewBlob]) -> (Vec<Home>, Vec<&'
     let mut written = Vec::new();
     let mut homes = Vec::with_capacity(added.len());
     for blob in added {
-        let shape = (blob.data_type, blob.data.len(), blob.padding_bits);
-        let candidates = by_shape.get(&shape).map(Vec::as_slice).unwrap_or_default();
-        let home = match candidates.iter().find(|kept| kept.data == blob.data) {
+        let equal = match &blob.data {
+            NewData::Bytes(data) => {
+                let shape = (blob.data_type, data.len(), blob.padding_bits);
+                let candidates = by_shape.get(&shape).map(Vec::as_slice).unwrap_or_default();
+                candidates.iter().find(|kept| kept.data == data)
+            }
+            // Comparing it would read it all; it is smaller than the blob it is from.
+            NewData::Range { .. } => None,
+        };
+        let home = match equal {
             Some(kept) => Home::Kept(kept.offset),
             None => Home::Written(*seen.entry(blob).or_insert_with(|| {
                 written.push(blob);
@@ -235,8 +306,9 @@ impl Layout {
         Ok(offset)
     }
 
-    fn add(&mut self, blob: &NewBlob) -> Result<u64, WeightFault> {
-        let size = blob.data.len() as u64;
+    /// Adds a blob whose data is `piece`.
+    fn add(&mut self, blob: &NewBlob, piece: Piece) -> Result<u64, WeightFault> {
+        let size = piece.len();
         blob.data_type.check_size(size, blob.padding_bits)?;
         self.fill();
         let offset = self.end;
@@ -248,7 +320,7 @@ impl Layout {
         record[16..24].copy_from_slice(&data_offset.to_le_bytes());
         record[24..32].copy_from_slice(&blob.padding_bits.to_le_bytes());
         self.push(Piece::Bytes(record.into()));
-        self.push(Piece::Bytes(blob.data.clone()));
+        self.push(piece);
         self.advance(data_offset, size)?;
         Ok(offset)
     }

@@ -14,7 +14,7 @@ use std::fs;
 
 use common::{WEIGHT_NAME, WEIGHTS, program, small_package, spec_of, weight_file, write_package};
 use milwright_package::{
-    Bytes, Changes, Error, NewBlob, Package, StorageType, WeightFault, WriteOptions,
+    Bytes, Changes, Error, NewBlob, NewData, Package, StorageType, WeightFault, WriteOptions,
     rewrite_weights,
 };
 use proptest::prelude::*;
@@ -188,7 +188,7 @@ fn case() -> impl Strategy<Value = Case> {
                 };
                 NewBlob {
                     data_type,
-                    data: data.into(),
+                    data: Bytes::from(data).into(),
                     padding_bits,
                 }
             })
@@ -210,7 +210,22 @@ proptest! {
         let kept: BTreeSet<u64> =
             offsets.iter().zip(&case.keep).filter(|(_, keep)| **keep).map(|(at, _)| *at).collect();
 
-        let plan = rewrite_weights(Some(old), &kept, &case.new).unwrap();
+        // Not only new blobs, but the second half of every old one of whole bytes.
+        let mut new = case.new;
+        for &offset in offsets.iter().filter(|_| !new.is_empty()).collect::<Vec<_>>() {
+            let blob = old.blob(offset).unwrap();
+            let width = u64::from(blob.data_type.bits().unwrap() / 8);
+            if let Some(count) = blob.element_count().filter(|&n| n > 1 && width > 0) {
+                let data = NewData::Range {
+                    offset,
+                    start: count / 2 * width,
+                    len: (count - count / 2) * width,
+                };
+                new.push(NewBlob { data_type: blob.data_type, data, padding_bits: 0 });
+            }
+        }
+
+        let plan = rewrite_weights(Some(old), &kept, &new).unwrap();
         let unchanged = plan.unchanged;
         let (moved, added) = (plan.moved, plan.added);
         let out = scratch.path().join("out.mlpackage");
@@ -221,34 +236,40 @@ proptest! {
         package.save(changes, &out, WriteOptions::default()).unwrap();
 
         let written = Package::open(&out).unwrap();
-        let new = written.weight_file(WEIGHT_NAME).unwrap();
+        let file_now = written.weight_file(WEIGHT_NAME).unwrap();
         prop_assert_eq!(moved.keys().copied().collect::<BTreeSet<_>>(), kept.clone());
         for (from, to) in &moved {
-            let (a, b) = (old.blob(*from).unwrap(), new.blob(*to).unwrap());
+            let (a, b) = (old.blob(*from).unwrap(), file_now.blob(*to).unwrap());
             prop_assert_eq!(a.data, b.data);
             prop_assert_eq!(&a.record[..16], &b.record[..16]);
             prop_assert_eq!(&a.record[24..], &b.record[24..]);
             prop_assert_eq!(b.data_offset, to + 64);
         }
-        prop_assert_eq!(added.len(), case.new.len());
-        for (blob, at) in case.new.iter().zip(&added) {
-            let read = new.blob(*at).unwrap();
-            prop_assert_eq!(read.data, &blob.data[..]);
+        prop_assert_eq!(added.len(), new.len());
+        for (blob, at) in new.iter().zip(&added) {
+            let read = file_now.blob(*at).unwrap();
+            let data = match &blob.data {
+                NewData::Bytes(bytes) => &bytes[..],
+                &NewData::Range { offset, start, len } => {
+                    &old.blob(offset).unwrap().data[start as usize..][..len as usize]
+                }
+            };
+            prop_assert_eq!(read.data, data);
             prop_assert_eq!(read.data_type, blob.data_type);
             prop_assert_eq!(read.padding_bits, blob.padding_bits);
         }
         // As many records as the header says, one after the other, and no byte more.
         let all: BTreeSet<u64> = moved.values().chain(&added).copied().collect();
-        prop_assert_eq!(u64::from(new.count()), all.len() as u64);
+        prop_assert_eq!(u64::from(file_now.count()), all.len() as u64);
         let mut end = 64_u64;
         for at in &all {
             prop_assert_eq!(*at, end.next_multiple_of(64));
-            end = at + 64 + new.blob(*at).unwrap().data.len() as u64;
+            end = at + 64 + file_now.blob(*at).unwrap().data.len() as u64;
         }
-        prop_assert!(new.len() == end || new.len() == end.next_multiple_of(64));
+        prop_assert!(file_now.len() == end || file_now.len() == end.next_multiple_of(64));
         let same = fs::read(out.join(WEIGHTS)).unwrap() == file;
         prop_assert_eq!(unchanged, same);
-        if kept.len() == offsets.len() && case.new.is_empty() {
+        if kept.len() == offsets.len() && new.is_empty() {
             prop_assert!(same);
         }
         // The order of the old file.
@@ -266,7 +287,7 @@ fn equal_blobs_are_not_written_again() {
     let kept: BTreeSet<u64> = offsets.iter().copied().collect();
     let blob = |fill, data_type| NewBlob {
         data_type,
-        data: Bytes::from(vec![fill; 64]),
+        data: Bytes::from(vec![fill; 64]).into(),
         padding_bits: 0,
     };
     let same = blob(2, StorageType::Float32);
@@ -300,10 +321,24 @@ fn wrong_requests_are_errors() {
     assert!(rewrite_weights(None, &BTreeSet::from([64]), &[]).is_err());
     let odd = NewBlob {
         data_type: StorageType::Float16,
-        data: Bytes::from_static(&[0; 3]),
+        data: Bytes::from_static(&[0; 3]).into(),
         padding_bits: 0,
     };
     assert!(rewrite_weights(Some(old), &BTreeSet::new(), &[odd]).is_err());
+    for (offset, start, len) in [
+        (64, u64::MAX, 4),
+        (64, 1 << 20, 4),
+        (64, 0, 1 << 40),
+        (128, 0, 4),
+    ] {
+        let data = NewData::Range { offset, start, len };
+        let beyond = NewBlob {
+            data_type: StorageType::Float32,
+            data,
+            padding_bits: 0,
+        };
+        assert!(rewrite_weights(Some(old), &BTreeSet::new(), &[beyond]).is_err());
+    }
     let names = [
         "weights/weight.bin",
         "@model_path/../x",
@@ -334,7 +369,7 @@ fn a_first_weight_file_gets_its_item_in_the_manifest() {
     assert!(error.to_string().contains("weights/weight.bin"), "{error}");
     let blob = NewBlob {
         data_type: StorageType::UInt8,
-        data: Bytes::from_static(b"some"),
+        data: Bytes::from_static(b"some").into(),
         padding_bits: 0,
     };
     let plan = rewrite_weights(None, &BTreeSet::new(), &[blob]).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::pass::Takes;
 use crate::passes::{PRESETS, passes};
 
 /// The documentation of every pass and preset, in Markdown.
@@ -51,7 +52,20 @@ pub fn markdown() -> String {
                 &mut out,
                 format_args!("| `{}` | | {} |", option.name, option.summary),
             );
-            for (i, (word, meaning)) in option.values.iter().enumerate() {
+            let words = match option.takes {
+                Takes::Words(words) => words,
+                Takes::Number { default, .. } => {
+                    line(&mut out, format_args!("| | a number | default {default} |"));
+                    continue;
+                }
+                Takes::Names => {
+                    let names =
+                        "types or names of operations; `*` and `?` stand for any characters";
+                    line(&mut out, format_args!("| | `name,name` | {names} |"));
+                    continue;
+                }
+            };
+            for (i, (word, meaning)) in words.iter().enumerate() {
                 let default = if i == 0 { " (default)" } else { "" };
                 line(
                     &mut out,

@@ -17,10 +17,11 @@ mod pipeline;
 mod replacement;
 mod report;
 mod rewriter;
+mod slices;
 
 pub use docs::markdown;
 pub use error::{Error, ParseError};
-pub use pass::{Exactness, OptionDef, Options, Pass};
+pub use pass::{Exactness, OptionDef, Options, Pass, Takes};
 pub use passes::{PRESETS, Preset, lookup, passes};
 pub use pipeline::{Pipeline, RunOptions, Step};
 pub use replacement::{Additions, Part, Replacement};

@@ -52,27 +52,48 @@ impl fmt::Debug for Pass {
     }
 }
 
-/// An option of a pass: one of a few words.
+/// An option of a pass.
 #[derive(Debug)]
 pub struct OptionDef {
     /// Name.
     pub name: &'static str,
     /// One line: what it decides.
     pub summary: &'static str,
-    /// The words it takes and what each means; the first is the default.
-    pub values: &'static [(&'static str, &'static str)],
+    /// What may be given.
+    pub takes: Takes,
+}
+
+/// What an option takes.
+#[derive(Debug)]
+pub enum Takes {
+    /// One of these words, each with what it means; the first is the default.
+    Words(&'static [(&'static str, &'static str)]),
+    /// A whole number.
+    Number {
+        /// What holds when it is not given.
+        default: u64,
+        /// The smallest that makes sense.
+        least: u64,
+    },
+    /// Names, with `*` and `?` as wildcards, separated by commas; none is the
+    /// default.
+    Names,
 }
 
 impl OptionDef {
-    /// The word that holds when the option is not given.
-    pub fn default(&self) -> &'static str {
-        self.values.first().map_or("", |(word, _)| word)
+    /// What holds when the option is not given, as it would be written.
+    pub fn default(&self) -> String {
+        match self.takes {
+            Takes::Words(words) => words.first().map_or("", |(word, _)| word).to_owned(),
+            Takes::Number { default, .. } => default.to_string(),
+            Takes::Names => String::new(),
+        }
     }
 }
 
 /// The options of one run of a pass, defaults included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options(Vec<(&'static str, &'static str)>);
+pub struct Options(Vec<(&'static str, String)>);
 
 impl Options {
     /// The defaults of a pass.
@@ -80,22 +101,34 @@ impl Options {
         Self(pass.options.iter().map(|o| (o.name, o.default())).collect())
     }
 
-    /// The word of an option; empty if the pass has no such option.
-    pub fn get(&self, name: &str) -> &'static str {
+    /// What an option is, as it is written; empty if the pass has no such
+    /// option.
+    pub fn get(&self, name: &str) -> &str {
         self.iter()
             .find(|(option, _)| *option == name)
-            .map_or("", |(_, word)| word)
+            .map_or("", |(_, given)| given)
     }
 
-    /// Every option with its word.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
-        self.0.iter().copied()
+    /// The number of an option that takes one.
+    pub fn number(&self, name: &str) -> u64 {
+        self.get(name).parse().unwrap_or(0)
     }
 
-    pub(crate) fn set(&mut self, name: &'static str, word: &'static str) {
+    /// The names of an option that takes them.
+    pub fn names(&self, name: &str) -> Vec<&str> {
+        let names = self.get(name).split(',');
+        names.filter(|name| !name.is_empty()).collect()
+    }
+
+    /// Every option with what it is.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> + '_ {
+        self.0.iter().map(|(name, given)| (*name, given.as_str()))
+    }
+
+    pub(crate) fn set(&mut self, name: &str, given: &str) {
         for option in &mut self.0 {
             if option.0 == name {
-                option.1 = word;
+                option.1 = given.to_owned();
             }
         }
     }

@@ -6,7 +6,7 @@ use milwright_ir::names::nearest;
 use milwright_ir::{BlobSource, Program, Severity, verify};
 
 use crate::error::{Error, ParseError};
-use crate::pass::{Options, Pass};
+use crate::pass::{Options, Pass, Takes};
 use crate::passes::{PRESETS, lookup, passes};
 use crate::report::{Report, StepReport};
 use crate::rewriter::Rewriter;
@@ -36,7 +36,7 @@ pub struct RunOptions {
 }
 
 impl Pipeline {
-    /// Reads the text form: `pass,pass{option=word,option=word},preset`.
+    /// Reads the text form: `pass,pass{option=word,option=4,option=name,name},preset`.
     /// Blanks may stand between words; the empty text is the empty pipeline.
     ///
     /// # Errors
@@ -90,7 +90,11 @@ impl Pipeline {
             }
             report.steps.push(StepReport {
                 pass: step.pass.name,
-                options: step.options.iter().collect(),
+                options: step
+                    .options
+                    .iter()
+                    .map(|(name, given)| (name, given.to_owned()))
+                    .collect(),
                 exactness: step.pass.exactness,
                 changes,
                 result,
@@ -112,6 +116,7 @@ impl fmt::Display for Pipeline {
             let options: Vec<String> = step
                 .options
                 .iter()
+                .filter(|(_, given)| !given.is_empty())
                 .map(|(name, word)| format!("{name}={word}"))
                 .collect();
             if !options.is_empty() {
@@ -148,12 +153,19 @@ impl<'t> Parser<'t> {
 
     /// A word and where it begins; then blanks.
     fn word(&mut self, what: &str) -> Result<(usize, &'t str), ParseError> {
+        self.text_of(what, |c| c.is_alphanumeric() || "-_.".contains(c))
+    }
+
+    /// Characters of a kind, and where they begin; then blanks.
+    fn text_of(
+        &mut self,
+        what: &str,
+        kind: impl Fn(char) -> bool,
+    ) -> Result<(usize, &'t str), ParseError> {
         self.blanks();
         let start = self.at;
         let rest = self.rest();
-        let end = rest
-            .find(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)))
-            .unwrap_or(rest.len());
+        let end = rest.find(|c| !kind(c)).unwrap_or(rest.len());
         if end == 0 {
             let found = match rest.chars().next() {
                 Some(c) => format!("found {c:?}"),
@@ -245,17 +257,52 @@ impl<'t> Parser<'t> {
             return Err(self.error(start, format!("option {name:?} is given twice"), None));
         }
         self.expect('=', "after the name of an option")?;
-        let (start, word) = self.word("the value of the option")?;
-        let words = || option.values.iter().map(|(word, _)| *word);
-        let Some(word) = words().find(|w| *w == word) else {
-            return Err(self.error(
-                start,
-                format!("option `{}` of `{}` cannot be {word:?}", name, pass.name),
-                Some(suggestion(word, words())),
-            ));
+        let wrong = |parser: &Self, start, word: &str, help| {
+            let problem = format!("option `{name}` of `{}` cannot be {word:?}", pass.name);
+            Err(parser.error(start, problem, Some(help)))
         };
-        options.set(option.name, word);
+        match &option.takes {
+            Takes::Words(values) => {
+                let (start, word) = self.word("the value of the option")?;
+                let mut words = values.iter().map(|(word, _)| *word);
+                if !words.clone().any(|w| w == word) {
+                    return wrong(self, start, word, suggestion(word, &mut words));
+                }
+                options.set(option.name, word);
+            }
+            Takes::Number { least, .. } => {
+                let (start, word) = self.word("a number")?;
+                match word.parse::<u64>() {
+                    Ok(number) if number >= *least => options.set(option.name, &number.to_string()),
+                    _ => {
+                        let help = format!("it takes a whole number of at least {least}");
+                        return wrong(self, start, word, help);
+                    }
+                }
+            }
+            Takes::Names => {
+                let mut names = vec![self.pattern()?];
+                // What has no `=` behind it is one more name.
+                while self.rest().starts_with(',') {
+                    let here = self.at;
+                    self.expect(',', "between names")?;
+                    let name = self.pattern()?;
+                    if self.rest().starts_with('=') {
+                        self.at = here;
+                        break;
+                    }
+                    names.push(name);
+                }
+                options.set(option.name, &names.join(","));
+            }
+        }
         Ok(option.name)
+    }
+
+    /// The name of an operation, with wildcards; then blanks.
+    fn pattern(&mut self) -> Result<&'t str, ParseError> {
+        self.text_of("a name", |c| !c.is_whitespace() && !",{}=".contains(c))
+            .map(|(_, text)| text)
     }
 
     fn error(&self, offset: usize, problem: String, help: Option<String>) -> ParseError {
@@ -332,6 +379,8 @@ mod tests {
         assert!(error("dce dce").contains("expected ',' between passes, found 'd'"));
         assert!(error("decompose-conv{taps").contains("expected '='"));
         assert!(error("decompose-conv{taps=sum").contains("or '}'"));
+        assert!(error("split-wide{limit=many}").contains("at least 1"));
+        assert!(error("split-wide{limit=0}").contains("cannot be \"0\""));
         assert!(error("é{").contains("character 1"));
     }
 }

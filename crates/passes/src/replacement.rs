@@ -9,7 +9,7 @@ use milwright_ir::{
 
 use crate::error::Error;
 use crate::report::Added;
-use crate::rewriter::{Rewriter, Site};
+use crate::rewriter::{Rewriter, Site, is_constant};
 
 /// Constants of at most that many bytes are written in the spec, larger ones
 /// in the weight file.
@@ -93,7 +93,7 @@ impl<'r, 'p> Replacement<'r, 'p> {
         self.rewriter.program().values[value].ty.as_tensor()
     }
 
-    fn fail(&self, problem: impl Into<String>) -> Error {
+    pub(crate) fn fail(&self, problem: impl Into<String>) -> Error {
         Error::Replacement {
             location: self.rewriter.location(self.site),
             problem: problem.into(),
@@ -118,11 +118,11 @@ impl<'r, 'p> Replacement<'r, 'p> {
         self.add(op, hint)
     }
 
-    fn add(&mut self, mut op: Op, hint: &str) -> Result<ValueId, Error> {
+    pub(crate) fn add(&mut self, mut op: Op, hint: &str) -> Result<ValueId, Error> {
         let name = self.rewriter.fresh_name(&format!("{}_{hint}", self.stem));
         op.attributes
             .push(("name".into(), Constant::string(name.clone())));
-        if op.op_type != "const" {
+        if !is_constant(&op.op_type) {
             // What the file says about the operation, such as the backend that
             // it is meant for, goes for what stands in its place.
             let replaced = &self.rewriter.program().ops[self.site.op];

@@ -35,7 +35,7 @@ pub struct StepReport {
     /// Name of the pass.
     pub pass: &'static str,
     /// Its options, defaults included.
-    pub options: BTreeMap<&'static str, &'static str>,
+    pub options: BTreeMap<&'static str, String>,
     /// What it may change in the numbers.
     pub exactness: Exactness,
     /// Every change, in order.
@@ -53,6 +53,8 @@ pub struct PassReport {
     pub left: Vec<Left>,
     /// Operations that were removed because nothing uses them, by type.
     pub removed: BTreeMap<String, usize>,
+    /// Changes that need no more words than a number, by what they are.
+    pub done: BTreeMap<String, usize>,
 }
 
 /// An operation that was replaced by others.

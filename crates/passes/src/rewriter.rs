@@ -1,9 +1,9 @@
 //! How passes change a program.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use milwright_ir::arena::Id;
-use milwright_ir::{BlobSource, BlockId, OpId, Program};
+use milwright_ir::{BlobSource, BlockId, OpId, Program, ValueId};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -18,6 +18,21 @@ pub struct Change {
     pub location: String,
     /// What was done.
     pub what: String,
+}
+
+/// Whether an operation of that type is a weight or a parameter.
+pub(crate) fn is_constant(op_type: &str) -> bool {
+    op_type == "const" || op_type.starts_with("constexpr_")
+}
+
+/// What reports call an operation.
+pub(crate) struct Named {
+    /// The function that holds it.
+    pub(crate) function: String,
+    /// Its output.
+    pub(crate) op: String,
+    /// Its type.
+    pub(crate) op_type: String,
 }
 
 /// An operation and where it stands.
@@ -127,6 +142,18 @@ impl<'p> Rewriter<'p> {
         )
     }
 
+    /// Function, output and type of an operation, for reports.
+    pub(crate) fn named(&self, site: Site) -> Named {
+        let op = &self.program.ops[site.op];
+        let function = self.program.functions.get(site.function);
+        let out = op.outputs.first();
+        Named {
+            function: function.map_or_else(String::new, |f| f.name.clone()),
+            op: out.map_or_else(String::new, |&v| self.program.values[v].name.clone()),
+            op_type: op.op_type.clone(),
+        }
+    }
+
     /// Begins to replace an operation by others. Nothing changes before
     /// [`Replacement::finish`].
     pub fn replace(&mut self, site: Site) -> Replacement<'_, 'p> {
@@ -147,15 +174,32 @@ impl<'p> Rewriter<'p> {
         uses
     }
 
-    /// As [`Rewriter::remove_unused`], as the end of changes that were logged
-    /// already.
-    pub(crate) fn remove_unused_uncounted(
+    /// Removes the constants among what was read, and what only they were made
+    /// from, where nothing reads them any more: the end of changes that were
+    /// logged already.
+    pub(crate) fn remove_orphaned_constants(
         &mut self,
-        may_go: impl FnMut(&Program, OpId) -> bool,
+        read: &[ValueId],
     ) -> Result<BTreeMap<String, usize>, Error> {
+        let program = &*self.program;
+        let mut orphans: Vec<OpId> = read.iter().filter_map(|&v| program.def_op(v)).collect();
+        orphans.sort_unstable();
+        orphans.dedup();
+        let mut seen: HashSet<OpId> = orphans.iter().copied().collect();
+        let mut at = 0;
+        while let Some(&op) = orphans.get(at) {
+            if is_constant(&program.ops[op].op_type) {
+                let made_from = program.ops[op].operands();
+                let made_from = made_from.filter_map(|v| program.def_op(v));
+                orphans.extend(made_from.filter(|&op| seen.insert(op)));
+            }
+            at += 1;
+        }
         let fuel = self.fuel.take();
         let logged = self.changes.len();
-        let removed = self.remove_unused(may_go);
+        let removed = self.remove_unused(|program, op| {
+            is_constant(&program.ops[op].op_type) && seen.contains(&op)
+        });
         self.changes.truncate(logged);
         self.fuel = fuel;
         removed

@@ -10,6 +10,7 @@ use milwright_passes::cut::{
     Balanced, Costs, Graph, Loads, Plan, Renames, SeamTypes, Wish, balance, copies, cut_at,
     embedding, head,
 };
+use milwright_passes::{Left, PassReport, Pipeline, Rewritten, RunOptions};
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
@@ -67,6 +68,12 @@ pub(crate) struct Options {
     /// anything else that has weights.
     #[arg(long, value_enum, value_name = "END,...", value_delimiter = ',')]
     separate: Vec<End>,
+
+    /// First divide products with more output channels than that, such as a
+    /// vocabulary head, into slices that different parts can have (the pass
+    /// `split-wide`).
+    #[arg(long, value_name = "CHANNELS", num_args = 0..=1, default_missing_value = "16384", value_parser = clap::value_parser!(u64).range(1..))]
+    split_linear: Option<u64>,
 
     #[command(flatten)]
     cut: CutOptions,
@@ -128,6 +135,10 @@ struct Report {
     limit: Option<u64>,
     /// How the places were chosen; none with --at.
     choice: Option<ChoiceReport>,
+    /// Products that --split-linear divided.
+    divided: Vec<Rewritten>,
+    /// Products that --split-linear should have divided, and why it did not.
+    left_whole: Vec<Left>,
     /// Bytes of weights of the whole.
     weights: u64,
     stages: Vec<StageFacts>,
@@ -159,7 +170,11 @@ struct CopyReport {
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
-    let model = Model::open(&options.model)?;
+    let mut model = Model::open(&options.model)?;
+    let divided = match options.split_linear {
+        Some(limit) => divide(&mut model, limit)?,
+        None => PassReport::default(),
+    };
     let function = options.cut.function(&model)?;
     let description = Description::from_proto(&model.spec().description()?);
     let signature = description.signature(&function.name);
@@ -204,6 +219,8 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         function: function.name.clone(),
         limit: options.max_size,
         choice,
+        divided: divided.rewritten,
+        left_whole: divided.left,
         weights: weights.total(),
         seams: cutting::seams(&graph, &plan, &renames, &types),
         stages: stages.facts(&costs),
@@ -226,6 +243,15 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         show(&report, &options, out)?;
     }
     Ok(options.cut.outcome(report.ok))
+}
+
+/// Divides products with more channels than that.
+fn divide(model: &mut Model, limit: u64) -> anyhow::Result<PassReport> {
+    let pipeline = Pipeline::parse(&format!("split-wide{{limit={limit}}}"))?;
+    let (program, package) = model.parts_mut();
+    let report = pipeline.run(program, package, &RunOptions::default())?;
+    let first = report.steps.into_iter().next();
+    Ok(first.map_or_else(PassReport::default, |step| step.result))
 }
 
 /// Where to cut.
@@ -276,6 +302,22 @@ fn choose(
 }
 
 fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Result<()> {
+    for divided in &report.divided {
+        out.line(format!(
+            "{} `{}` ({}) is divided into {} slices; weights: {}",
+            divided.op_type,
+            divided.op,
+            divided.summary,
+            divided.added.get(&divided.op_type).unwrap_or(&0),
+            divided.weights
+        ))?;
+    }
+    for left in &report.left_whole {
+        out.line(format!("{} `{}` stays whole: {}", left.op_type, left.op, left.reason))?;
+    }
+    if options.split_linear.is_some() && report.divided.is_empty() && report.left_whole.is_empty() {
+        out.line("no product has so many channels that it would be divided")?;
+    }
     out.heading("parts")?;
     let mut table = Table::new(&["stage", ">ops", ">weights", ">share", ">multiply-adds"]);
     let all: u64 = report.stages.iter().map(|s| s.weights).sum();

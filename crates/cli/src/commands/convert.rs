@@ -257,7 +257,12 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
 
 /// What a pass replaced, what it left and what it removed.
 fn show_step(step: &StepReport, out: &mut Terminal) -> anyhow::Result<()> {
-    let options: Vec<String> = step.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let options: Vec<String> = step
+        .options
+        .iter()
+        .filter(|(_, given)| !given.is_empty())
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
     out.heading(&format!(
         "{}{} ({})",
         step.pass,
@@ -305,6 +310,14 @@ fn show_step(step: &StepReport, out: &mut Terminal) -> anyhow::Result<()> {
             .map(|(op, n)| format!("{n} {op}"))
             .collect();
         out.line(format!("removed {}", removed.join(", ")))?;
+    }
+    if !result.done.is_empty() {
+        let done: Vec<String> = result
+            .done
+            .iter()
+            .map(|(what, n)| format!("{n} {what}"))
+            .collect();
+        out.line(done.join(", "))?;
     }
     if step.changes.is_empty() {
         out.line("nothing to do")?;

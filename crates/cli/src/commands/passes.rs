@@ -1,6 +1,6 @@
 //! `milwright passes`: the passes that `convert` runs.
 
-use milwright_passes::{PRESETS, Pass, passes};
+use milwright_passes::{PRESETS, Pass, Takes, passes};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -39,7 +39,11 @@ struct Entry {
 #[derive(Debug, Serialize)]
 struct OptionEntry {
     name: &'static str,
-    default: &'static str,
+    summary: &'static str,
+    default: String,
+    /// `word`, `number` or `names`.
+    takes: &'static str,
+    /// Of an option that takes a word.
     values: Vec<ValueEntry>,
 }
 
@@ -90,7 +94,11 @@ fn list(report: &Report, out: &mut Terminal) -> anyhow::Result<()> {
             .iter()
             .map(|o| {
                 let values: Vec<&str> = o.values.iter().map(|v| v.value).collect();
-                format!("{}={}", o.name, values.join("|"))
+                match o.takes {
+                    "word" => format!("{}={}", o.name, values.join("|")),
+                    "number" => format!("{}={}", o.name, o.default),
+                    _ => format!("{}=NAME,..", o.name),
+                }
             })
             .collect();
         table.row([p.name, &p.exactness, &options.join(" "), p.summary]);
@@ -109,6 +117,13 @@ fn describe(entry: &Entry, out: &mut Terminal) -> anyhow::Result<()> {
     out.line(format!("{} ({})", entry.summary, entry.exactness))?;
     let mut table = Table::new(&["option", "value", "meaning"]);
     for o in &entry.options {
+        if o.takes != "word" {
+            let value = match o.takes {
+                "number" => format!("a number (default {})", o.default),
+                _ => "NAME,NAME,..".to_owned(),
+            };
+            table.row([o.name.to_owned(), value, o.summary.to_owned()]);
+        }
         for v in &o.values {
             let default = if v.value == o.default { " (default)" } else { "" };
             table.row([o.name.to_owned(), format!("{}{default}", v.value), v.meaning.to_owned()]);
@@ -132,9 +147,17 @@ impl Entry {
                 .iter()
                 .map(|o| OptionEntry {
                     name: o.name,
+                    summary: o.summary,
                     default: o.default(),
-                    values: o
-                        .values
+                    takes: match o.takes {
+                        Takes::Words(_) => "word",
+                        Takes::Number { .. } => "number",
+                        Takes::Names => "names",
+                    },
+                    values: match o.takes {
+                        Takes::Words(words) => words,
+                        _ => &[],
+                    }
                         .iter()
                         .map(|&(value, meaning)| ValueEntry { value, meaning })
                         .collect(),

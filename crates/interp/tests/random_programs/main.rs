@@ -9,17 +9,17 @@
     reason = "tests fail by panicking and print what they checked"
 )]
 
+#[path = "../../../../fixtures/random_programs.rs"]
 mod generator;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
-use generator::{Generator, Random};
+use candle_core::{DType, Tensor};
+use generator::{executable, inputs, program};
 use milwright_interp::{
     Agreement, Error, KernelError, Options, Precision, Session, Value, agreement,
 };
-use milwright_ir::ops::{self, OpDef};
-use milwright_ir::{NoBlobs, Program, Severity, ValueType, verify};
+use milwright_ir::{NoBlobs, Program, Severity, verify};
 use rayon::prelude::*;
 
 /// An operation for which the generator has no arguments; no converter writes
@@ -29,44 +29,6 @@ const LEFT_OUT: [&str; 1] = ["conv_quantized"];
 fn seeds() -> u64 {
     let given = std::env::var("MILWRIGHT_SEEDS").ok();
     given.and_then(|n| n.parse().ok()).unwrap_or(3000)
-}
-
-fn executable() -> Vec<&'static OpDef> {
-    ops::all()
-        .filter(|d| d.name != "const" && milwright_interp::is_executable(d.name))
-        .collect()
-}
-
-fn program(seed: u64, all: &[&'static OpDef]) -> Program {
-    let mut generator = Generator::new(seed);
-    let ops = 1 + generator.random.below(8);
-    let first = all[(seed % all.len() as u64) as usize];
-    generator.finish(ops, first)
-}
-
-fn inputs(program: &Program, seed: u64, precision: Precision) -> HashMap<String, Tensor> {
-    let mut random = Random(seed ^ 0x5eed);
-    let mut inputs = HashMap::new();
-    for &id in &program.functions[0].inputs {
-        let value = &program.values[id];
-        let ValueType::Tensor(ty) = &value.ty else {
-            continue;
-        };
-        let dims: Vec<usize> = ty
-            .known_shape()
-            .unwrap()
-            .iter()
-            .map(|&d| d as usize)
-            .collect();
-        let count: usize = dims.iter().product();
-        let numbers: Vec<f64> = (0..count).map(|_| random.number(ty.dtype)).collect();
-        let tensor = Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap();
-        let tensor = tensor
-            .to_dtype(precision.storage(ty.dtype).unwrap())
-            .unwrap();
-        inputs.insert(value.name.clone(), tensor);
-    }
-    inputs
 }
 
 /// How a program ended.

@@ -11,7 +11,7 @@ use std::fmt::{self, Write};
 use half::{bf16, f16};
 
 use crate::arena::{BlockId, OpId, ValueId};
-use crate::constant::{ConstData, Constant, TensorData};
+use crate::constant::{BlobRange, ConstData, Constant, TensorData};
 use crate::ops::Opset;
 use crate::program::{Arg, Attributes, Function, Op, Program};
 use crate::types::{DataType, TensorType, ValueType};
@@ -229,7 +229,7 @@ impl Printer<'_> {
                 Some(ty) => tensor(out, ty, &TensorData::Bytes(bytes.clone())),
                 None => Ok(()),
             },
-            ConstData::Blob(blob) => {
+            ConstData::Blob(blob) | ConstData::Range(BlobRange { blob, .. }) => {
                 let scalar = |dtype| ValueType::Tensor(TensorType::scalar(dtype));
                 out.write_str("BLOBFILE(path = ")?;
                 self.ty(out, &scalar(DataType::String))?;
@@ -237,7 +237,14 @@ impl Printer<'_> {
                 quoted(out, &blob.file_name)?;
                 out.write_str("), offset = ")?;
                 self.ty(out, &scalar(DataType::UInt64))?;
-                write!(out, "({}))", blob.offset)
+                write!(out, "({})", blob.offset)?;
+                // Of a program in memory only: no file holds parts of blobs.
+                if let ConstData::Range(range) = &constant.data {
+                    out.write_str(", start = ")?;
+                    self.ty(out, &scalar(DataType::UInt64))?;
+                    write!(out, "({})", range.start)?;
+                }
+                out.write_str(")")
             }
             ConstData::Tuple(items) => self.nested(out, items, "(", ")"),
             ConstData::List(items) => self.nested(out, items, "[", "]"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use milwright_ir::{ConstData, Constant, OpId};
+use milwright_ir::{BlobRef, ConstData, Constant, OpId};
 
 use super::{Costs, Graph};
 
@@ -136,6 +136,8 @@ impl Loads {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Blob(Arc<str>, u64),
+    /// The place of the whole, the first byte of the part, and its size.
+    Range(Arc<str>, u64, u64, u64),
     Spec(OpId, usize),
 }
 
@@ -148,6 +150,17 @@ fn weight(op: OpId, nth: usize, constant: &Constant) -> Option<(Key, u64)> {
             let stored = bytes.checked_next_multiple_of(ALIGNMENT)?;
             let key = Key::Blob(blob.file_name.clone(), blob.offset);
             Some((key, stored.saturating_add(RECORD)))
+        }
+        ConstData::Range(range) => {
+            let stored = bytes.checked_next_multiple_of(ALIGNMENT)?;
+            let BlobRef { file_name, offset } = range.blob.clone();
+            let key = Key::Range(file_name, offset, range.start, bytes);
+            Some((key, stored.saturating_add(RECORD)))
+        }
+        // What a pass made goes to the weight file.
+        ConstData::New(_) if elements >= MIN_IMMEDIATE => {
+            let stored = bytes.checked_next_multiple_of(ALIGNMENT)?;
+            Some((Key::Spec(op, nth), stored.saturating_add(RECORD)))
         }
         ConstData::Tensor(_) if elements >= MIN_IMMEDIATE => Some((Key::Spec(op, nth), bytes)),
         _ => None,

@@ -10,7 +10,7 @@ macro_rules! passes {
     };
 }
 
-passes!(dce, decompose_conv);
+passes!(dce, decompose_conv, split_wide);
 
 /// Every pass, sorted by name.
 pub fn passes() -> &'static [&'static Pass] {

@@ -8,6 +8,7 @@ use milwright_interp::{Observer, Options, Precision};
 use milwright_ir::sizes::Shapes;
 use milwright_ir::{DataType, Model};
 use milwright_verify::features::{Input, inputs_of};
+use milwright_verify::inputs::Feed;
 use milwright_verify::{Array, NamedArrays, Stage, Subject, npz};
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -115,6 +116,28 @@ impl Case {
         first
     }
 
+    /// The inputs of each step, as the program takes them.
+    pub(crate) fn feeds(&self) -> Vec<Feed> {
+        let stage = Stage::new(self.subject(), Options::default()).unwrap();
+        let steps = self.steps.iter();
+        steps
+            .map(|(inputs, _)| {
+                let inputs = as_taken(inputs, stage.inputs());
+                stage.feed(&inputs, "the case").unwrap()
+            })
+            .collect()
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            name: &self.about.id,
+            program: self.model.program(),
+            blobs: &self.model,
+            signature: None,
+            function: None,
+        }
+    }
+
     /// Runs all steps on one state, in the mode of the case's precision; `Err`
     /// says what is wrong.
     pub(crate) fn run(&self, observer: &mut Observer<'_>) -> Result<Fit, String> {
@@ -174,20 +197,13 @@ impl Case {
         observer: &mut Observer<'_>,
         mut check: impl FnMut(&Array, &Array) -> Result<(), String>,
     ) -> Result<(), String> {
-        let subject = Subject {
-            name: &self.about.id,
-            program: self.model.program(),
-            blobs: &self.model,
-            signature: None,
-            function: None,
-        };
         let options = Options {
             precision,
             // More than any case needs, should a broken one never end.
             step_limit: 1000,
             ..Options::default()
         };
-        let mut stage = Stage::new(subject, options).map_err(|e| chain(&e))?;
+        let mut stage = Stage::new(self.subject(), options).map_err(|e| chain(&e))?;
         for (step, (inputs, expected)) in self.steps.iter().enumerate() {
             let inputs = as_taken(inputs, stage.inputs());
             let feed = stage.feed(&inputs, "the case").map_err(|e| chain(&e))?;

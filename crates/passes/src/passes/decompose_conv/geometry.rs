@@ -147,6 +147,15 @@ pub(super) fn read(view: &OpView<'_>, blobs: &dyn BlobSource) -> Result<Geometry
     };
     let outputs = match known(view.ints("output_shape"), Vec::new(), "output_shape")? {
         given if given.is_empty() => None,
+        given
+            if given.len() == rank + 2
+                && (given[1] != c_out as i64
+                    || ty.shape[0].known().is_some_and(|n| given[0] != n as i64)) =>
+        {
+            return Err(format!(
+                "`output_shape` {given:?} names another batch or number of channels than it has"
+            ));
+        }
         given if given.len() == rank + 2 => Some(
             given[2..]
                 .iter()

@@ -17,7 +17,7 @@ mod weight;
 use milwright_ir::OpView;
 
 use crate::error::Error;
-use crate::pass::{Exactness, OptionDef, Options, Pass};
+use crate::pass::{Exactness, OptionDef, Options, Pass, Takes};
 use crate::report::{Left, PassReport, Rewritten};
 use crate::rewriter::{Rewriter, Site};
 
@@ -29,7 +29,7 @@ pub(super) static PASS: Pass = Pass {
         OptionDef {
             name: "stride",
             summary: "How a stride above 1 is taken apart.",
-            values: &[
+            takes: Takes::Words(&[
                 (
                     "space-to-depth",
                     "`reshape` and `transpose`, then slices of stride 1",
@@ -39,12 +39,12 @@ pub(super) static PASS: Pass = Pass {
                     "`slice_by_index` with strides: fewer operations, also over dimensions of unknown size, but \
                      some GPU compilers fail on it",
                 ),
-            ],
+            ]),
         },
         OptionDef {
             name: "taps",
             summary: "How the elements of a kernel are brought together.",
-            values: &[
+            takes: Takes::Words(&[
                 (
                     "concat",
                     "one matrix product over all of them; the weights keep their bytes",
@@ -53,7 +53,7 @@ pub(super) static PASS: Pass = Pass {
                     "sum",
                     "a sum of one matrix product for each; needs less memory for values",
                 ),
-            ],
+            ]),
         },
     ],
     exactness: Exactness::Rounding,
@@ -105,7 +105,7 @@ fn run(rewriter: &mut Rewriter<'_>, options: &Options) -> Result<PassReport, Err
         sum: options.get("taps") == "sum",
     };
     let mut report = PassReport::default();
-    let mut orphans = Vec::new();
+    let mut read = Vec::new();
     for site in rewriter.sites() {
         if rewriter.is_out_of_fuel() {
             break;
@@ -115,52 +115,27 @@ fn run(rewriter: &mut Rewriter<'_>, options: &Options) -> Result<PassReport, Err
         if !matches!(op.op_type.as_str(), "conv" | "conv_transpose" | "conv_quantized") {
             continue;
         }
-        let function = program.functions.get(site.function);
-        let function = function.map_or_else(String::new, |f| f.name.clone());
-        let out = op.outputs.first();
-        let name = out.map_or_else(String::new, |&v| program.values[v].name.clone());
-        let op_type = op.op_type.clone();
+        let name = rewriter.named(site);
         let operands: Vec<_> = op.operands().collect();
         match rewrite(rewriter, site, choice)? {
             Outcome::Left(reason) => report.left.push(Left {
-                function,
-                op: name,
-                op_type,
+                function: name.function,
+                op: name.op,
+                op_type: name.op_type,
                 reason,
             }),
             Outcome::OutOfFuel => break,
             Outcome::Done(mut rewritten) => {
-                orphans.extend(operands.iter().filter_map(|&v| rewriter.program().def_op(v)));
-                rewritten.function = function;
-                rewritten.op = name;
-                rewritten.op_type = op_type;
+                read.extend(operands);
+                rewritten.function = name.function;
+                rewritten.op = name.op;
+                rewritten.op_type = name.op_type;
                 report.rewritten.push(*rewritten);
             }
         }
     }
-    // The old weights and parameters, and what only they were made from.
-    let mut at = 0;
-    while let Some(&op) = orphans.get(at) {
-        let program = rewriter.program();
-        let more: Vec<_> = program.ops[op].operands().filter_map(|v| program.def_op(v)).collect();
-        let constant = |op: &milwright_ir::OpId| is_constant(program, *op);
-        let more: Vec<_> = more.into_iter().filter(constant).collect();
-        if is_constant(program, op) {
-            orphans.extend(more);
-        }
-        at += 1;
-    }
-    orphans.sort_unstable();
-    orphans.dedup();
-    report.removed = rewriter.remove_unused_uncounted(|program, op| {
-        is_constant(program, op) && orphans.binary_search(&op).is_ok()
-    })?;
+    report.removed = rewriter.remove_orphaned_constants(&read)?;
     Ok(report)
-}
-
-fn is_constant(program: &milwright_ir::Program, op: milwright_ir::OpId) -> bool {
-    let op_type = program.ops[op].op_type.as_str();
-    op_type == "const" || op_type.starts_with("constexpr_")
 }
 
 enum Outcome {
