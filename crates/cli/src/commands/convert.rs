@@ -224,7 +224,7 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
     for step in &report.passes {
         show_step(step, out)?;
     }
-    if !report.conv_left.is_empty() {
+    if report.passes.iter().any(|step| step.pass == "decompose-conv") {
         let counts: Vec<String> = report
             .conv_left
             .iter()
