@@ -5,12 +5,12 @@
 //! parameters are kept as the file has them; what they mean is in the
 //! [op table](crate::ops).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 
 use crate::arena::{Arena, BlockId, OpId, ValueId};
-use crate::constant::Constant;
+use crate::constant::{ConstData, Constant};
 use crate::error::Error;
 use crate::ops::{self, OpDef, Opset};
 use crate::types::ValueType;
@@ -152,6 +152,11 @@ impl Op {
             })
     }
 
+    /// The operation as the file has it, while nothing in it was changed.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        self.raw.as_ref()
+    }
+
     /// Whether the file's own bytes still stand for this operation.
     pub fn is_untouched(&self) -> bool {
         self.raw.is_some()
@@ -263,6 +268,65 @@ impl Program {
             }
         }
         self.values[id].name = name.to_owned();
+        Ok(())
+    }
+
+    /// Gives values other names, all at once; what defines or reads one is
+    /// written from memory from now on. That no two values in a scope have one
+    /// name is the caller's care.
+    ///
+    /// # Errors
+    /// The bytes of an operation that mentions a value hold something that would
+    /// be lost.
+    pub fn rename_values(&mut self, names: &BTreeMap<ValueId, String>) -> Result<(), Error> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        for op in self.live_ops() {
+            let blocks = self.ops[op].blocks.iter().map(|&b| &self.blocks[b]);
+            let mut mentioned = self.ops[op]
+                .operands()
+                .chain(self.ops[op].outputs.iter().copied())
+                .chain(blocks.flat_map(|b| b.inputs.iter().chain(&b.outputs).copied()));
+            let renamed = mentioned.any(|value| names.contains_key(&value));
+            drop(mentioned);
+            if renamed {
+                self.touch(op)?;
+            }
+        }
+        for (&value, name) in names {
+            self.values[value].name.clone_from(name);
+        }
+        Ok(())
+    }
+
+    /// Gives constants other elements: those for which `f` has some. It is asked
+    /// once for each, in the order of [`Program::visit_constants`].
+    ///
+    /// # Errors
+    /// The bytes of an operation that has one hold something that would be lost.
+    pub fn replace_data(
+        &mut self,
+        f: &mut dyn FnMut(&Constant) -> Option<ConstData>,
+    ) -> Result<(), Error> {
+        self.visit_attributes_mut(&mut |constant| {
+            if let Some(data) = f(constant) {
+                constant.data = data;
+            }
+        })?;
+        for id in self.live_ops() {
+            let mut found = Vec::new();
+            self.ops[id].visit_constants(&mut |constant| found.push(f(constant)));
+            if found.iter().all(Option::is_none) {
+                continue;
+            }
+            let mut found = found.into_iter();
+            self.op_mut(id)?.visit_constants_mut(&mut |constant| {
+                if let Some(Some(data)) = found.next() {
+                    constant.data = data;
+                }
+            });
+        }
         Ok(())
     }
 

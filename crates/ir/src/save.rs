@@ -225,42 +225,21 @@ fn relocate(
         .keys()
         .map(|file| (file, added(file).iter()))
         .collect();
-    let mut update = |c: &mut Constant| {
-        let (file_name, offset) = match &mut c.data {
-            ConstData::Blob(blob) => {
-                if let Some(to) = moved(blob) {
-                    blob.offset = to;
-                }
-                return;
-            }
+    program.replace_data(&mut |constant| {
+        let (file, offset) = match &constant.data {
+            ConstData::Blob(blob) => (&blob.file_name, moved(blob)?),
             ConstData::Range(range) => {
                 let file = &range.blob.file_name;
-                (file, parts.get_mut(file).and_then(|offsets| offsets.next()))
+                (file, *parts.get_mut(file)?.next()?)
             }
-            ConstData::New(_) => (target, made.next()),
-            _ => return,
+            ConstData::New(_) => (target, *made.next()?),
+            _ => return None,
         };
-        if let Some(&offset) = offset {
-            c.data = ConstData::Blob(BlobRef {
-                file_name: file_name.clone(),
-                offset,
-            });
-        }
-    };
-    program.visit_attributes_mut(&mut update)?;
-    for id in program.live_ops() {
-        let mut affected = false;
-        program.ops[id].visit_constants(&mut |c| match &c.data {
-            ConstData::Blob(blob) => affected |= moved(blob).is_some(),
-            ConstData::New(_) | ConstData::Range(_) => affected = true,
-            _ => {}
-        });
-        if !affected {
-            continue;
-        }
-        program.op_mut(id)?.visit_constants_mut(&mut update);
-    }
-    Ok(())
+        Some(ConstData::Blob(BlobRef {
+            file_name: file.clone(),
+            offset,
+        }))
+    })
 }
 
 /// Writes small new tensors, and those that a weight file cannot hold, in the

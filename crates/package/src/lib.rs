@@ -16,6 +16,7 @@
 mod archive;
 mod copy;
 mod error;
+mod join;
 mod manifest;
 mod package;
 mod pipeline;
@@ -38,8 +39,10 @@ pub mod proto {
 
 pub use bytes::Bytes;
 pub use error::{Error, Result, WeightFault};
+pub use join::{Joined, JoinedWeights, SharedBlobs, join_weights};
 pub use manifest::{Item, Manifest};
 pub use package::{Container, Package, PackageFile};
+pub use pipeline::{check_pipeline, save_pipeline};
 pub use prost::Message;
 pub use publish::create_folder;
 pub use rewrite::{NewBlob, NewData, RewrittenWeights, rewrite_weights};

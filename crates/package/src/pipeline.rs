@@ -10,7 +10,7 @@ use crate::proto::{self, feature_type};
 use crate::publish::{check_output, check_overlap};
 use crate::relative;
 use crate::spec::Spec;
-use crate::stages::{Origin, PipelineFolder, StageRecord};
+use crate::stages::{Origin, PipelineFolder, PipelineManifest, StageRecord};
 use crate::wire::{Described as _, FieldKind, FieldValue, Fields, MessageSchema, put_varint};
 use crate::write::{Form, Piece, WriteOptions, WritePlan};
 
@@ -27,44 +27,86 @@ const PIPELINE_MODELS: u32 = 1;
 const PIPELINE_NAMES: u32 = 2;
 
 impl PipelineFolder {
-    /// Writes the stages as one package that holds a Core ML pipeline, in the
-    /// form that the extension of `out` asks for (`.mlpackage` or `.zip`).
-    ///
-    /// Features are described as the stages describe them, the specification
-    /// version is the newest among the stages, and the metadata is that of the
-    /// first. Weight files are copied as they are and called after the number of
-    /// their stage (`0-weight.bin`), as coremltools calls them.
-    ///
-    /// Core ML runs all stages of a pipeline with the compute units that the
-    /// whole is loaded with: the manifest's are not part of the package.
+    /// Writes the stages as one package that holds a Core ML pipeline, see
+    /// [`save_pipeline`].
     ///
     /// # Errors
-    /// [`Error::StageChanged`]; [`Error::Stages`] when a stage cannot be part of
-    /// a pipeline (it keeps states, has several functions, can be updated) or
-    /// when two stages describe a feature differently; otherwise those of
-    /// [`Package::save`].
-    pub fn save_package(&self, out: &Path, mut options: WriteOptions<'_>) -> Result<()> {
-        let form = Form::of(out)?;
-        if form == Form::Model {
-            return Err(Error::OutputForm {
-                path: out.to_owned(),
-                reason: "a pipeline of packages has weights of its own; choose an output that \
-                         ends in `.mlpackage`"
-                    .to_owned(),
-            });
-        }
-        check_output(out, form, options.force)?;
-        let mut stages = Vec::new();
+    /// [`Error::StageChanged`], and those of [`save_pipeline`].
+    pub fn save_package(&self, out: &Path, options: WriteOptions<'_>) -> Result<()> {
+        let mut packages = Vec::new();
         for record in &self.manifest().stages {
             let package = self.open_stage(record)?;
-            check_overlap(package.path(), out)?;
             self.check_files(record, &package)?;
-            stages.push((record, package));
+            packages.push(package);
         }
-        self.plan(&stages)?.execute(out, form, &mut options)
+        save_pipeline(self.manifest(), &packages, self.path(), out, options)
     }
+}
 
-    fn plan(&self, stages: &[(&StageRecord, Package)]) -> Result<WritePlan> {
+/// Writes stages as one package that holds a Core ML pipeline, in the form that
+/// the extension of `out` asks for (`.mlpackage` or `.zip`). `packages` are those
+/// of the manifest's stages; `path` is what messages call the manifest.
+///
+/// Features are described as the stages describe them, the specification
+/// version is the newest among the stages, and the metadata is that of the
+/// first. Weight files are copied as they are and called after the number of
+/// their stage (`0-weight.bin`), as coremltools calls them.
+///
+/// Core ML runs all stages of a pipeline with the compute units that the
+/// whole is loaded with: the manifest's are not part of the package.
+///
+/// # Errors
+/// [`Error::Stages`] when a stage cannot be part of a pipeline (it keeps states,
+/// has several functions, can be updated) or when two stages describe a feature
+/// differently; otherwise those of [`Package::save`].
+pub fn save_pipeline(
+    manifest: &PipelineManifest,
+    packages: &[Package],
+    path: &Path,
+    out: &Path,
+    mut options: WriteOptions<'_>,
+) -> Result<()> {
+    let form = Form::of(out)?;
+    if form == Form::Model {
+        return Err(Error::OutputForm {
+            path: out.to_owned(),
+            reason: "a pipeline of packages has weights of its own; choose an output that \
+                     ends in `.mlpackage`"
+                .to_owned(),
+        });
+    }
+    check_output(out, form, options.force)?;
+    for package in packages {
+        check_overlap(package.path(), out)?;
+    }
+    plan(manifest, packages, path)?.execute(out, form, &mut options)
+}
+
+/// Whether stages can be written as one pipeline.
+///
+/// # Errors
+/// [`Error::Stages`], as [`save_pipeline`].
+pub fn check_pipeline(
+    manifest: &PipelineManifest,
+    packages: &[Package],
+    path: &Path,
+) -> Result<()> {
+    plan(manifest, packages, path).map(drop)
+}
+
+fn plan(manifest: &PipelineManifest, packages: &[Package], path: &Path) -> Result<WritePlan> {
+    let stages: Vec<(&StageRecord, &Package)> = manifest.stages.iter().zip(packages).collect();
+    Pipeline { manifest, path }.plan(&stages)
+}
+
+/// Stages that become one package.
+struct Pipeline<'a> {
+    manifest: &'a PipelineManifest,
+    path: &'a Path,
+}
+
+impl Pipeline<'_> {
+    fn plan(&self, stages: &[(&StageRecord, &Package)]) -> Result<WritePlan> {
         let specs = self.fitting_specs(stages)?;
         let mut plan = WritePlan::default();
         let mut pipeline = Vec::new();
@@ -123,7 +165,7 @@ impl PipelineFolder {
     /// Core ML wants a feature described alike by who gives it and who takes it.
     /// Converters often leave out the shape of an output, which the stage that
     /// takes it knows.
-    fn fitting_specs(&self, stages: &[(&StageRecord, Package)]) -> Result<Vec<Spec>> {
+    fn fitting_specs(&self, stages: &[(&StageRecord, &Package)]) -> Result<Vec<Spec>> {
         let mut specs: Vec<Spec> = Vec::new();
         let mut descriptions: Vec<proto::ModelDescription> = Vec::new();
         for (record, package) in stages {
@@ -200,7 +242,7 @@ impl PipelineFolder {
     }
 
     fn undescribed(&self, name: &str, stage: usize) -> Error {
-        let stages = &self.manifest().stages;
+        let stages = &self.manifest.stages;
         let stage = stages.get(stage).map_or("", |stage| stage.name.as_str());
         self.wrong(format!(
             "the description of stage `{stage}` does not have its feature `{name}`"
@@ -210,7 +252,7 @@ impl PipelineFolder {
     /// The description of the whole, each feature as its stage has it, byte for
     /// byte.
     fn describe(&self, specs: &[Spec]) -> Result<Vec<u8>> {
-        let manifest = self.manifest();
+        let manifest = self.manifest;
         let mut description = Vec::new();
         for name in &manifest.inputs {
             let takes = |stage: &StageRecord| {
@@ -238,7 +280,7 @@ impl PipelineFolder {
 
     fn wrong(&self, reason: String) -> Error {
         Error::Stages {
-            path: self.path().to_owned(),
+            path: self.path.to_owned(),
             reason,
         }
     }

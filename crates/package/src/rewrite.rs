@@ -127,11 +127,7 @@ pub fn rewrite_weights(
         });
     }
 
-    let mut layout = Layout {
-        pieces: Vec::new(),
-        at: 0,
-        end: ALIGNMENT,
-    };
+    let mut layout = Layout::new();
     layout.push(header(old, blobs.len() + written.len(), path)?);
     let mut moved = BTreeMap::new();
     for blob in &blobs {
@@ -219,7 +215,11 @@ fn find_homes<'a>(kept: &[Blob<'_>], added: &'a [NewBlob]) -> (Vec<Home>, Vec<&'
 }
 
 /// The header for `count` blobs; what else the old one holds is kept.
-fn header(old: Option<&WeightFile>, count: usize, path: &Path) -> Result<Piece> {
+pub(crate) fn header(
+    old: Option<&WeightFile>,
+    count: usize,
+    path: &Path,
+) -> Result<Piece> {
     let mut header = match old {
         Some(old) => old.header().to_vec(),
         None => vec![0; ALIGNMENT as usize],
@@ -234,7 +234,7 @@ fn header(old: Option<&WeightFile>, count: usize, path: &Path) -> Result<Piece> 
 }
 
 /// A file being laid out.
-struct Layout {
+pub(crate) struct Layout {
     pieces: Vec<Piece>,
     /// How long the pieces are.
     at: u64,
@@ -243,7 +243,20 @@ struct Layout {
 }
 
 impl Layout {
-    fn push(&mut self, piece: Piece) {
+    pub(crate) fn new() -> Self {
+        Layout {
+            pieces: Vec::new(),
+            at: 0,
+            end: ALIGNMENT,
+        }
+    }
+
+    pub(crate) fn pieces(self) -> Vec<Piece> {
+        self.pieces
+    }
+
+    /// Appends to the file, whatever it is.
+    pub(crate) fn push(&mut self, piece: Piece) {
         self.at += piece.len();
         if let (Some(Piece::Range(last)), Piece::Range(next)) = (self.pieces.last_mut(), &piece)
             && let Some(both) = last.joined(next)
@@ -272,7 +285,8 @@ impl Layout {
         }
     }
 
-    fn keep(&mut self, source: &Source, blob: &Blob<'_>) -> Result<u64, WeightFault> {
+    /// Adds a blob of another file; where it is now.
+    pub(crate) fn keep(&mut self, source: &Source, blob: &Blob<'_>) -> Result<u64, WeightFault> {
         self.fill();
         let offset = self.end;
         let data_offset = offset + ALIGNMENT;

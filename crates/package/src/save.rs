@@ -1,6 +1,6 @@
 //! Saving a package with some of its parts changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -22,6 +22,8 @@ pub struct Changes {
     /// (`@model_path/weights/weight.bin`), and the content, usually from
     /// [`rewrite_weights`](crate::rewrite_weights).
     pub weights: Vec<(String, Vec<Piece>)>,
+    /// Other models that are read meanwhile, which the output must not overlap.
+    pub also_read: Vec<PathBuf>,
 }
 
 impl Package {
@@ -47,6 +49,9 @@ impl Package {
         let out = out.as_ref();
         let form = Form::of(out)?;
         check_overlap(self.path(), out)?;
+        for other in &changes.also_read {
+            check_overlap(other, out)?;
+        }
         check_output(out, form, options.force)?;
         let spec = changes.spec.as_ref().unwrap_or(self.spec()).bytes().clone();
         if form == Form::Model {

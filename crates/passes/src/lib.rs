@@ -7,10 +7,12 @@
 //! the program before the first pass and after each.
 
 pub mod cut;
+mod described;
 mod docs;
 mod error;
 pub mod hint;
 pub mod lint;
+pub mod merge;
 mod pass;
 mod passes;
 mod pipeline;

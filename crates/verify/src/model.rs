@@ -6,7 +6,7 @@ use std::path::Path;
 use milwright_interp::Options;
 use milwright_ir::Program;
 use milwright_ir::features::Description;
-use milwright_package::{Package, PipelineFolder, Spec};
+use milwright_package::{Package, PipelineFolder, PipelineManifest, Spec};
 
 use crate::error::Error;
 use crate::runner::{Runner, Wiring};
@@ -28,7 +28,7 @@ enum Form {
     /// A pipeline in one package.
     Pipeline(Description),
     /// A pipeline manifest, with a package for each stage.
-    Stages(PipelineFolder),
+    Stages(PipelineManifest),
 }
 
 /// One program of a model.
@@ -89,27 +89,44 @@ impl Executable {
     /// As [`Executable::open`].
     pub fn from_stages(folder: PipelineFolder, name: &str) -> Result<Self, Error> {
         let mut packages = Vec::new();
-        let mut parts = Vec::new();
-        for (number, stage) in folder.manifest().stages.iter().enumerate() {
-            let package = folder
-                .open_stage(stage)
-                .map_err(milwright_ir::Error::from)?;
-            let checked = folder.check_files(stage, &package);
-            checked.map_err(milwright_ir::Error::from)?;
-            let called = format!("stage `{}`", stage.name);
-            let part = part(package.spec(), name, &called, number)?;
+        for stage in &folder.manifest().stages {
+            let opened = folder.open_stage(stage).and_then(|package| {
+                folder.check_files(stage, &package)?;
+                Ok(package)
+            });
+            packages.push(opened.map_err(milwright_ir::Error::from)?);
+        }
+        let stages = Self::from_packages(folder.manifest().clone(), packages, name)?;
+        for (stage, part) in folder.manifest().stages.iter().zip(&stages.parts) {
             let function = part.program.function(Some(part.function(None)?))?;
             wiring::check(stage, &part.program, function).map_err(|problem| Error::Wiring {
                 model: name.to_owned(),
                 problem,
             })?;
-            parts.push(part);
-            packages.push(package);
+        }
+        Ok(stages)
+    }
+
+    /// Decodes the programs of packages that run one after the other, wired as
+    /// the manifest says; messages call them `name`. Types and files are those of
+    /// the packages, whatever the manifest says of them.
+    ///
+    /// # Errors
+    /// A package is no ML Program.
+    pub fn from_packages(
+        manifest: PipelineManifest,
+        packages: Vec<Package>,
+        name: &str,
+    ) -> Result<Self, Error> {
+        let mut parts = Vec::new();
+        for (number, (stage, package)) in manifest.stages.iter().zip(&packages).enumerate() {
+            let called = format!("stage `{}`", stage.name);
+            parts.push(part(package.spec(), name, &called, number)?);
         }
         Ok(Executable {
             name: name.to_owned(),
             packages,
-            form: Form::Stages(folder),
+            form: Form::Stages(manifest),
             parts,
         })
     }
@@ -166,7 +183,7 @@ impl Executable {
             Form::Program(description) | Form::Pipeline(description) => {
                 &description.default_function
             }
-            Form::Stages(folder) => &folder.manifest().function,
+            Form::Stages(manifest) => &manifest.function,
         }
     }
 
@@ -194,13 +211,10 @@ impl Executable {
                     outputs: signature.outputs.iter().map(|f| f.name.as_str()).collect(),
                 }
             }
-            Form::Stages(folder) => {
-                let manifest = folder.manifest();
-                Wiring {
-                    inputs: manifest.inputs.iter().map(String::as_str).collect(),
-                    outputs: manifest.outputs.iter().map(String::as_str).collect(),
-                }
-            }
+            Form::Stages(manifest) => Wiring {
+                inputs: manifest.inputs.iter().map(String::as_str).collect(),
+                outputs: manifest.outputs.iter().map(String::as_str).collect(),
+            },
         };
         let stages = self
             .parts

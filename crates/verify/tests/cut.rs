@@ -1,5 +1,6 @@
 //! Models cut at random places, and into parts of the same size: the stages run
-//! one after the other give the bits that the whole gives, at every step.
+//! one after the other give the bits that the whole gives, at every step; and
+//! merged again they are the model that was cut.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +9,8 @@
 )]
 
 mod common;
+#[path = "../../../fixtures/same_program.rs"]
+mod same_program;
 #[path = "../../../fixtures/stages.rs"]
 mod stages;
 
@@ -19,11 +22,12 @@ use milwright_interp::{Options, Precision};
 use milwright_ir::Model;
 use milwright_ir::features::{Description, Signature};
 use milwright_package::{
-    ComputeUnits, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineManifest, WriteOptions,
+    ComputeUnits, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineFolder, PipelineManifest, WriteOptions,
 };
 use milwright_passes::cut::{
     Costs, Error, Graph, Loads, Part, Plan, Renames, SeamTypes, Wish, balance,
 };
+use milwright_passes::merge::{self, Wiring};
 use milwright_verify::inputs::Feed;
 use milwright_verify::{Executable, Output, Random};
 
@@ -38,6 +42,8 @@ struct Counts {
     casts: usize,
     states: usize,
     flexible: usize,
+    merged: usize,
+    shared_blobs: usize,
     refused: BTreeMap<String, usize>,
 }
 
@@ -148,7 +154,25 @@ fn run_stages(
         setting.types,
     )?;
     let stages = Executable::open(dir.path()).unwrap();
-    let mut runner = stages.runner(None, Options::default()).unwrap();
+    check_steps(setting, &stages, how);
+    merge_again(setting, dir.path(), how, counts);
+    counts.cuts += 1;
+    counts.stages += parts.len();
+    counts.casts += parts.iter().map(|p| p.casts.len()).sum::<usize>();
+    counts.states += parts.iter().filter(|p| !p.states.is_empty()).count();
+    counts.flexible += usize::from(
+        parts
+            .iter()
+            .flat_map(|p| &p.inputs)
+            .any(|io| io.from.is_some() && io.ty.as_tensor().unwrap().known_shape().is_none()),
+    );
+    Ok(())
+}
+
+/// Runs a model, and compares every bit with what the whole gives.
+fn check_steps(setting: &Setting<'_>, model: &Executable, how: &str) {
+    let case = setting.case;
+    let mut runner = model.runner(None, Options::default()).unwrap();
     for (step, want) in setting.expected.iter().enumerate() {
         let inputs: Vec<String> = runner.inputs().iter().map(|i| i.name.clone()).collect();
         let feed = setting.feeds[step]
@@ -168,17 +192,51 @@ fn run_stages(
             assert!(bits(&got.array) == bits(&want.array), "{what}: other bits");
         }
     }
-    counts.cuts += 1;
-    counts.stages += parts.len();
-    counts.casts += parts.iter().map(|p| p.casts.len()).sum::<usize>();
-    counts.states += parts.iter().filter(|p| !p.states.is_empty()).count();
-    counts.flexible += usize::from(
-        parts
-            .iter()
-            .flat_map(|p| &p.inputs)
-            .any(|io| io.from.is_some() && io.ty.as_tensor().unwrap().known_shape().is_none()),
-    );
-    Ok(())
+}
+
+/// Merges a folder of stages; what comes out is the model that was cut.
+fn merge_again(setting: &Setting<'_>, folder: &Path, how: &str, counts: &mut Counts) {
+    let case = setting.case;
+    let stages = PipelineFolder::open(folder).unwrap();
+    let records = stages.manifest().stages.iter();
+    let models: Vec<Model> = records
+        .map(|s| Model::from_package(stages.open_stage(s).unwrap()).unwrap())
+        .collect();
+    for wiring in [Wiring::OneModel, Wiring::Names] {
+        let what = format!("{} {how}, {wiring:?}", case.name);
+        let merged = merge::stages(stages.manifest(), &models, wiring)
+            .unwrap_or_else(|e| panic!("{what}: {e}"));
+        let out = folder.join(format!("{wiring:?}.mlpackage"));
+        merged.save(&out, WriteOptions::default()).unwrap();
+        check_steps(setting, &Executable::open(&out).unwrap(), &what);
+        counts.merged += 1;
+        counts.shared_blobs += merged.weights.shared_blobs;
+        if wiring == Wiring::Names {
+            continue;
+        }
+        let again = Model::open(&out).unwrap();
+        let whole = same_program::lines(setting.model, &case.function, true);
+        let lines = same_program::lines(&again, "main", false);
+        if lines != whole {
+            let only = |a: &[String], b: &[String]| -> Vec<String> {
+                a.iter().filter(|l| !b.contains(l)).take(5).cloned().collect()
+            };
+            panic!(
+                "{what}: another program; before: {:#?}; after: {:#?}; {} and {} lines",
+                only(&whole, &lines),
+                only(&lines, &whole),
+                whole.len(),
+                lines.len()
+            );
+        }
+        assert_eq!(
+            same_program::described(&again, "main"),
+            same_program::described(setting.model, &case.function),
+            "{what}"
+        );
+        assert_eq!(again.spec().version(), setting.model.spec().version(), "{what}");
+        assert!(merged.left_out.is_empty(), "{what}: {:?}", merged.left_out);
+    }
 }
 
 /// Cuts a function at random places.
@@ -274,6 +332,10 @@ fn all(folder: &Path, mut each: impl FnMut(&Setting<'_>, &mut Counts)) -> Counts
         "{} functions, {} cuts into {} stages, {} casts, {} stages with states, {} with flexible \
          seams",
         counts.functions, counts.cuts, counts.stages, counts.casts, counts.states, counts.flexible
+    );
+    println!(
+        "{} merged again, with {} blobs stored once instead of again",
+        counts.merged, counts.shared_blobs
     );
     println!("refused: {:#?}", counts.refused);
     counts

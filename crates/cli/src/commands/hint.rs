@@ -164,6 +164,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             let changes = Changes {
                 spec: Some(hinted.spec),
                 weights: Vec::new(),
+                ..Changes::default()
             };
             let write = WriteOptions {
                 force: options.force,

@@ -32,6 +32,7 @@ commands! {
     hint        Hint
     inspect     Inspect
     lint        Lint
+    merge       Merge
     ops         Ops
     passes      Passes
     print       Print

@@ -2,6 +2,7 @@
 //! run, and what goes from one to the next.
 
 mod check;
+mod wired;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::package::{MANIFEST, Package};
+use crate::package::{MANIFEST, Package, PackageFile};
 use crate::publish::write_file;
 use crate::source::Source;
 
@@ -440,17 +441,20 @@ impl StageFile {
     /// # Errors
     /// [`Error::Io`], [`Error::Zip`].
     pub fn of_package(package: &Package) -> Result<Vec<StageFile>> {
-        package
-            .files()
-            .iter()
-            .map(|file| {
-                Ok(StageFile {
-                    path: file.path().to_owned(),
-                    bytes: file.len(),
-                    blake3: package.source(file)?.digest()?,
-                })
-            })
-            .collect()
+        let files = package.files().iter();
+        files.map(|file| Self::of(package, file)).collect()
+    }
+
+    /// One file of a package with its size and digest.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Zip`].
+    pub fn of(package: &Package, file: &PackageFile) -> Result<StageFile> {
+        Ok(StageFile {
+            path: file.path().to_owned(),
+            bytes: file.len(),
+            blake3: package.source(file)?.digest()?,
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use milwright_package::{Spec, proto};
 use super::graph::io_type;
 use super::shapes::SeamTypes;
 use super::{Error, Graph, Plan};
+use crate::described::Described;
 
 /// Names that features at seams shall have, instead of those of their values.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +137,7 @@ impl Part {
             stage,
             renames,
             types,
-            signature: Lists::of(model, graph.function)?,
+            signature: Described::of(model, &graph.function.name)?,
             version: model.spec().version(),
             program: Program::default(),
             body: Vec::new(),
@@ -177,41 +178,6 @@ impl Part {
     }
 }
 
-/// The features of the function that is cut, and what else its description
-/// says.
-struct Lists {
-    input: Vec<proto::FeatureDescription>,
-    output: Vec<proto::FeatureDescription>,
-    state: Vec<proto::FeatureDescription>,
-    predicted: [String; 2],
-    metadata: Option<proto::Metadata>,
-}
-
-impl Lists {
-    fn of(model: &Model, function: &Function) -> Result<Self, Error> {
-        let d = model.spec().description();
-        let d = d.map_err(milwright_ir::Error::from)?;
-        let metadata = d.metadata;
-        let own = d.functions.into_iter().find(|f| f.name == function.name);
-        Ok(match own {
-            Some(f) => Lists {
-                input: f.input,
-                output: f.output,
-                state: f.state,
-                predicted: [f.predicted_feature_name, f.predicted_probabilities_name],
-                metadata,
-            },
-            None => Lists {
-                input: d.input,
-                output: d.output,
-                state: d.state,
-                predicted: [d.predicted_feature_name, d.predicted_probabilities_name],
-                metadata,
-            },
-        })
-    }
-}
-
 /// The features of the stage.
 #[derive(Default)]
 struct Features {
@@ -221,7 +187,7 @@ struct Features {
 }
 
 impl Features {
-    fn description(self, lists: Lists) -> proto::ModelDescription {
+    fn description(self, lists: Described) -> proto::ModelDescription {
         let has = |name: &String| self.output.iter().any(|f| f.name == *name);
         let kept = |name: String| if has(&name) { name } else { String::new() };
         let [feature, probabilities] = lists.predicted;
@@ -292,7 +258,7 @@ struct Builder<'a, 'p> {
     stage: usize,
     renames: &'a Renames,
     types: &'a SeamTypes,
-    signature: Lists,
+    signature: Described,
     version: i32,
     program: Program,
     body: Vec<OpId>,
