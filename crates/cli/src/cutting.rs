@@ -3,13 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use milwright_ir::{Function, Model};
+use anyhow::{Context, anyhow, bail};
+use milwright_ir::features::{Description, Signature};
+use milwright_ir::{Function, Model, Program};
 use milwright_package::{
-    ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineFolder, PipelineManifest,
-    StageFeature, StageInput, StageRecord, WriteOptions, create_folder,
+    ComputeUnits, FunctionRecord, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineFolder,
+    PipelineManifest, Spec, StageEnds, StageFeature, StageInput, StageRecord, WriteOptions,
+    create_folder,
 };
-use milwright_passes::cut::{Costs, Graph, Io, Part, Plan, Renames, SeamTypes};
+use milwright_passes::cut::{
+    Costs, Graph, Io, Part, Plan, Renames, SeamTypes, Together, correspond,
+};
 use milwright_verify::Executable;
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::Report as Comparison;
@@ -23,7 +27,8 @@ use crate::steps::{InputOptions, PrecisionOption};
 use crate::weights;
 
 pub(crate) use facts::{
-    CastFacts, IoFacts, SeamReport, StageFacts, count, seams, show, show_end, show_kept, show_seams,
+    CastFacts, EndFacts, FunctionFacts, IoFacts, SeamReport, StageFacts, count, seams, show,
+    show_end, show_functions, show_kept, show_seams,
 };
 
 mod facts;
@@ -44,7 +49,7 @@ pub(crate) struct CutOptions {
     #[arg(long, value_name = "VALUE=FEATURE")]
     name: Vec<String>,
 
-    /// Function to cut [default: the only one].
+    /// Cut this function only [default: all, at corresponding places].
     #[arg(long, value_name = "NAME")]
     function: Option<String>,
 
@@ -78,9 +83,20 @@ pub(crate) struct CutOptions {
 }
 
 impl CutOptions {
-    /// The function to cut.
-    pub(crate) fn function<'m>(&self, model: &'m Model) -> anyhow::Result<&'m Function> {
-        pick_function(model, self.function.as_deref())
+    /// The functions to cut; the first is the one that was named, or that runs
+    /// when the host names none.
+    pub(crate) fn subjects<'m>(&self, model: &'m Model) -> anyhow::Result<Vec<Subject<'m>>> {
+        let description = Description::from_proto(&model.spec().description()?);
+        let program = model.program();
+        let mut functions: Vec<&Function> = match &self.function {
+            Some(name) => vec![program.function(Some(name))?],
+            None => program.functions.iter().collect(),
+        };
+        functions.sort_by_key(|f| f.name != description.default_function);
+        let subjects = functions.into_iter();
+        subjects
+            .map(|f| Subject::new(model, f, description.signature(&f.name)))
+            .collect()
     }
 
     /// How the command ends, when the stages were written or not.
@@ -91,8 +107,53 @@ impl CutOptions {
         }
     }
 
+    /// The plan of a function with the names that were asked for: those of
+    /// values that cross there.
+    fn cut<'s, 'm>(
+        &self,
+        subject: &'s Subject<'m>,
+        labels: &[usize],
+    ) -> anyhow::Result<Cut<'s, 'm>> {
+        let plan = Plan::new(&subject.graph, labels)?;
+        let crosses = |name: &str| {
+            let mut crossing = plan.seams.iter().flat_map(|s| &s.values);
+            crossing.any(|&v| subject.graph.name(v) == name)
+        };
+        let mut pairs = self.names()?;
+        pairs.retain(|(value, _)| crosses(value));
+        let renames = Renames::new(&subject.graph, &plan, &pairs)?;
+        Ok(Cut {
+            subject,
+            plan,
+            renames,
+        })
+    }
+
+    /// The plans of all functions.
+    pub(crate) fn cuts<'s, 'm>(
+        &self,
+        subjects: &'s [Subject<'m>],
+        labels: &[Vec<usize>],
+    ) -> anyhow::Result<Vec<Cut<'s, 'm>>> {
+        let cuts = subjects.iter().zip(labels).map(|(s, l)| self.cut(s, l));
+        let cuts = cuts.collect::<Result<Vec<_>, _>>()?;
+        for pair in self.names()? {
+            let crosses = |cut: &Cut<'_, '_>| {
+                let mut crossing = cut.plan.seams.iter().flat_map(|s| &s.values);
+                crossing.any(|&v| cut.subject.graph.name(v) == pair.0)
+            };
+            if !cuts.iter().any(crosses)
+                && let Some(cut) = cuts.first()
+            {
+                // Says what is wrong with it.
+                Renames::new(&cut.subject.graph, &cut.plan, &[pair])?;
+            }
+        }
+        Ok(cuts)
+    }
+
     /// Reads `VALUE=FEATURE`.
-    pub(crate) fn names(&self) -> anyhow::Result<Vec<(String, String)>> {
+    fn names(&self) -> anyhow::Result<Vec<(String, String)>> {
         let pair = |text: &String| {
             let (value, feature) = text
                 .split_once('=')
@@ -103,36 +164,84 @@ impl CutOptions {
     }
 
     /// Writes stages, if that is wished, and compares them with the model
-    /// before; says whether they were written, and what the comparison found.
+    /// before; says whether they were written, and what the comparison of each
+    /// function found.
     pub(crate) fn write(
         &self,
         source: &Path,
         stages: &Stages<'_>,
-        function: &str,
-    ) -> anyhow::Result<(bool, Option<Comparison>)> {
+    ) -> anyhow::Result<(bool, Vec<Comparison>)> {
         let (false, Some(output)) = (self.dry_run, &self.output) else {
-            return Ok((false, None));
+            return Ok((false, Vec::new()));
         };
         let how = Written {
             source,
-            function,
             force: self.force,
             pipeline: self.pipeline,
             loaders: &self.loader,
         };
-        let mut comparison = None;
+        let mut comparisons = Vec::new();
         let written = stages.write(output, &how, |folder| {
             if !self.verify {
                 return Ok(true);
             }
             let whole = Executable::open(source)?;
-            let compared = compare(folder, output, &whole, function, &self.inputs)?;
-            let ok = compared.ok;
-            comparison = Some(compared);
-            Ok(ok)
+            for (number, function) in stages.functions.iter().enumerate() {
+                // What is given belongs to the first one.
+                let random = self.inputs.random_only();
+                let inputs = if number == 0 { &self.inputs } else { &random };
+                let compared = compare(folder, output, &whole, &function.name, inputs)?;
+                comparisons.push(compared);
+            }
+            Ok(comparisons.iter().all(|c| c.ok))
         })?;
-        Ok((written, comparison))
+        Ok((written, comparisons))
     }
+}
+
+/// A function that is to be cut, and what is known of it.
+pub(crate) struct Subject<'m> {
+    pub(crate) model: &'m Model,
+    pub(crate) graph: Graph<'m>,
+    pub(crate) types: SeamTypes,
+    pub(crate) costs: Costs,
+    /// Edges that cannot cross a seam.
+    pub(crate) whole: Vec<bool>,
+}
+
+impl<'m> Subject<'m> {
+    fn new(
+        model: &'m Model,
+        function: &'m Function,
+        signature: Option<&Signature>,
+    ) -> anyhow::Result<Self> {
+        let graph = Graph::new(model.program(), function)?;
+        let types = SeamTypes::new(model.program(), function, model, signature)?;
+        Ok(Subject {
+            model,
+            costs: Costs::new(&graph, &types, model),
+            whole: types.uncrossable(&graph, signature, model.spec().version()),
+            graph,
+            types,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &'m str {
+        &self.graph.function.name
+    }
+
+    /// The stage of each node when this function is cut where another one is;
+    /// `None` when that cannot be.
+    pub(crate) fn like(&self, leader: &Subject<'_>, labels: &[usize]) -> Option<Vec<usize>> {
+        correspond(&leader.graph, labels, &self.graph, &self.costs, &self.whole)
+    }
+}
+
+/// A function with the places where it is cut.
+pub(crate) struct Cut<'s, 'm> {
+    pub(crate) subject: &'s Subject<'m>,
+    pub(crate) plan: Plan,
+    pub(crate) renames: Renames,
 }
 
 /// The function of that name; without one, the only one.
@@ -163,9 +272,20 @@ pub(crate) enum Loader {
 /// The stages of a model, ready to be written.
 pub(crate) struct Stages<'m> {
     model: &'m Model,
-    parts: Vec<Part>,
+    /// The functions that are cut, the one that runs by itself first.
+    functions: Vec<CutFunction>,
     units: Vec<(ComputeUnits, Vec<String>)>,
+    /// The stages of several functions; none for one.
+    together: Vec<Together>,
+}
+
+/// A function that was cut.
+struct CutFunction {
+    name: String,
+    parts: Vec<Part>,
     nodes: Vec<Vec<usize>>,
+    /// Multiply-adds of each part.
+    macs: Vec<u64>,
     inputs: Vec<String>,
     outputs: Vec<String>,
 }
@@ -173,24 +293,21 @@ pub(crate) struct Stages<'m> {
 /// How stages are written.
 struct Written<'o> {
     source: &'o Path,
-    function: &'o str,
     force: bool,
     pipeline: bool,
     loaders: &'o [Loader],
 }
 
-impl<'m> Stages<'m> {
-    /// Makes a model of each stage; `units` says where it should run, and why.
-    pub(crate) fn new(
-        model: &'m Model,
-        graph: &Graph<'_>,
-        plan: &Plan,
-        renames: &Renames,
-        types: &SeamTypes,
-        units: impl Fn(usize) -> (ComputeUnits, Vec<String>),
-    ) -> anyhow::Result<Self> {
+impl CutFunction {
+    fn new(cut: &Cut<'_, '_>) -> anyhow::Result<Self> {
+        let Cut {
+            subject,
+            plan,
+            renames,
+        } = cut;
+        let graph = &subject.graph;
         let parts = (0..plan.stages.len())
-            .map(|stage| Part::new(model, graph, plan, stage, renames, types))
+            .map(|stage| Part::new(subject.model, graph, plan, stage, renames, &subject.types))
             .collect::<Result<Vec<_>, _>>()?;
         let given = parts.iter().flat_map(|p| &p.inputs);
         let mut inputs: Vec<String> = Vec::new();
@@ -205,9 +322,13 @@ impl<'m> Stages<'m> {
         };
         inputs.sort_by_key(order);
         let outputs = graph.program.blocks[graph.body].outputs.iter();
-        Ok(Stages {
-            model,
-            units: (0..parts.len()).map(units).collect(),
+        let macs = |nodes: &Vec<usize>| {
+            let each = nodes.iter().map(|&n| subject.costs.macs[n]);
+            each.fold(0, u64::saturating_add)
+        };
+        Ok(CutFunction {
+            name: subject.name().to_owned(),
+            macs: plan.stages.iter().map(|s| macs(&s.nodes)).collect(),
             nodes: plan.stages.iter().map(|s| s.nodes.clone()).collect(),
             parts,
             inputs,
@@ -215,26 +336,96 @@ impl<'m> Stages<'m> {
         })
     }
 
-    /// What reports say of them.
-    pub(crate) fn facts(&self, costs: &Costs) -> Vec<StageFacts> {
-        let stages = self.parts.iter().zip(&self.units).zip(&self.nodes);
+    /// What each stage takes and gives in this function.
+    fn ends(&self) -> Vec<StageEnds> {
+        let ends = |part: &Part| StageEnds {
+            inputs: part.inputs.iter().map(input_of).collect(),
+            outputs: part.outputs.iter().map(output_of).collect(),
+            states: part.states.iter().map(|s| state_of(part, s)).collect(),
+        };
+        self.parts.iter().map(ends).collect()
+    }
+
+    /// What reports say of its stages.
+    fn facts(&self) -> Vec<EndFacts> {
+        let parts = self.parts.iter().enumerate();
+        let facts = parts.map(|(number, part)| EndFacts {
+            name: name(number),
+            operations: self.nodes[number].len(),
+            multiply_adds: self.macs[number],
+            inputs: part.inputs.iter().map(IoFacts::of).collect(),
+            outputs: part.outputs.iter().map(IoFacts::of).collect(),
+            states: part.states.clone(),
+            casts: part.casts.iter().map(CastFacts::of).collect(),
+        });
+        facts.collect()
+    }
+}
+
+impl<'m> Stages<'m> {
+    /// Makes a model of each stage; `units` says where it should run, and why.
+    /// All functions have as many stages.
+    pub(crate) fn new(
+        model: &'m Model,
+        cuts: &[Cut<'_, '_>],
+        units: impl Fn(usize) -> (ComputeUnits, Vec<String>),
+    ) -> anyhow::Result<Self> {
+        let functions = cuts.iter().map(CutFunction::new);
+        let functions = functions.collect::<Result<Vec<_>, _>>()?;
+        let count = functions.first().map_or(0, |f| f.parts.len());
+        let mut together = Vec::new();
+        if functions.len() > 1 {
+            for stage in 0..count {
+                let parts = functions.iter().map(|f| match f.parts.get(stage) {
+                    Some(part) => Ok((f.name.as_str(), part)),
+                    None => Err(anyhow!("function `{}` has fewer stages", f.name)),
+                });
+                let parts = parts.collect::<Result<Vec<_>, _>>()?;
+                together.push(Together::new(model, &parts)?);
+            }
+        }
+        Ok(Stages {
+            model,
+            functions,
+            units: (0..count).map(units).collect(),
+            together,
+        })
+    }
+
+    /// The program of a stage, and what stands around it.
+    fn model_of(&self, stage: usize) -> Option<(&Program, &Spec)> {
+        match self.together.get(stage) {
+            Some(together) => Some((&together.program, &together.spec)),
+            None => {
+                let part = self.functions.first()?.parts.get(stage)?;
+                Some((&part.program, &part.spec))
+            }
+        }
+    }
+
+    /// What reports say of them, by the first function.
+    pub(crate) fn facts(&self) -> Vec<StageFacts> {
+        let ends = self.functions.first().map(CutFunction::facts);
+        let stages = ends.into_iter().flatten().zip(&self.units);
         stages
             .enumerate()
-            .map(|(number, ((part, (units, why)), nodes))| StageFacts {
-                name: name(number),
-                compute_units: *units,
-                why: why.clone(),
-                operations: nodes.len(),
-                multiply_adds: nodes
-                    .iter()
-                    .fold(0, |sum, &n| costs.macs[n].saturating_add(sum)),
-                weights: weights::of(&part.program, 0).bytes,
-                inputs: part.inputs.iter().map(IoFacts::of).collect(),
-                outputs: part.outputs.iter().map(IoFacts::of).collect(),
-                states: part.states.clone(),
-                casts: part.casts.iter().map(CastFacts::of).collect(),
+            .map(|(stage, (ends, (units, why)))| {
+                let program = self.model_of(stage);
+                StageFacts {
+                    compute_units: *units,
+                    why: why.clone(),
+                    weights: program.map_or(0, |(p, _)| weights::of(p, 0).bytes),
+                    ends,
+                }
             })
             .collect()
+    }
+
+    /// What reports say of the other functions: name, and what goes in and out
+    /// of each stage.
+    pub(crate) fn other_facts(&self) -> Vec<(String, Vec<EndFacts>)> {
+        let others = self.functions.iter().skip(1);
+        others.map(|f| (f.name.clone(), f.facts())).collect()
     }
 
     /// Writes the stages, the manifest and what else is wished to a new folder.
@@ -262,35 +453,34 @@ impl<'m> Stages<'m> {
     }
 
     /// What the manifest says of a stage, without its files.
-    fn record(&self, number: usize, package: String) -> StageRecord {
-        let part = &self.parts[number];
+    fn record(&self, number: usize, package: String, ends: StageEnds) -> StageRecord {
         let (units, why) = &self.units[number];
         StageRecord {
             name: name(number),
             package,
             compute_units: *units,
             why: why.clone(),
-            inputs: part.inputs.iter().map(input_of).collect(),
-            outputs: part.outputs.iter().map(output_of).collect(),
-            states: part.states.iter().map(|s| state_of(part, s)).collect(),
+            inputs: ends.inputs,
+            outputs: ends.outputs,
+            states: ends.states,
             files: Vec::new(),
         }
     }
 
     /// Writes the packages, several at once: copying and digesting keep one
     /// processor each busy. What the manifest says of them, in order.
-    fn fill_stages(&self, folder: &Path) -> anyhow::Result<Vec<StageRecord>> {
-        let progress = Progress::new("writing stages", self.parts.len());
-        let parts = self.parts.par_iter().enumerate().with_max_len(1);
-        let written = parts.map(|(number, part)| {
-            let mut record = self.record(number, format!("{}.mlpackage", name(number)));
+    fn fill_stages(&self, folder: &Path, ends: Vec<StageEnds>) -> anyhow::Result<Vec<StageRecord>> {
+        let progress = Progress::new("writing stages", ends.len());
+        let stages = ends.into_par_iter().enumerate().with_max_len(1);
+        let written = stages.map(|(number, ends)| {
+            let mut record = self.record(number, format!("{}.mlpackage", name(number)), ends);
             let options = WriteOptions {
                 files: Some(&mut record.files),
                 ..WriteOptions::default()
             };
             let path = folder.join(&record.package);
-            self.model
-                .save_as(&part.program, &part.spec, &path, options)?;
+            let (program, spec) = self.model_of(number).context("a stage is missing")?;
+            self.model.save_as(program, spec, &path, options)?;
             progress.step();
             Ok(record)
         });
@@ -298,15 +488,26 @@ impl<'m> Stages<'m> {
     }
 
     fn fill(&self, folder: &Path, how: &Written<'_>) -> anyhow::Result<()> {
-        let records = self.fill_stages(folder)?;
+        let functions = self.functions.split_first();
+        let (first, others) = functions.context("there is nothing to cut")?;
+        let records = self.fill_stages(folder, first.ends())?;
         let model = how.source.file_name().unwrap_or_default();
         let manifest = PipelineManifest {
             schema: PIPELINE_SCHEMA.to_owned(),
             model: model.to_string_lossy().into_owned(),
-            function: how.function.to_owned(),
-            inputs: self.inputs.clone(),
-            outputs: self.outputs.clone(),
+            function: first.name.clone(),
+            inputs: first.inputs.clone(),
+            outputs: first.outputs.clone(),
             stages: records,
+            functions: others
+                .iter()
+                .map(|f| FunctionRecord {
+                    name: f.name.clone(),
+                    inputs: f.inputs.clone(),
+                    outputs: f.outputs.clone(),
+                    stages: f.ends(),
+                })
+                .collect(),
         };
         manifest.save(&folder.join(PIPELINE_FILE), false)?;
         if how.pipeline {
@@ -352,7 +553,7 @@ fn compare(
     Models {
         model: &stages,
         reference: whole,
-        function: stages.function(None)?,
+        function: stages.function(Some(function))?,
         reference_function: function,
         precision: PrecisionOption::Fp32,
         tolerance: Tolerance::from_options(Some(0.0), Some(0.0)),

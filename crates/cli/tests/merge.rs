@@ -32,7 +32,10 @@ fn merge(models: &[&str], out: &Path, more: &[&str]) -> Value {
     assert_eq!(report["ok"], true);
     let compared = report["verify"].as_array().unwrap();
     assert!(!compared.is_empty());
-    for output in compared.iter().flat_map(|c| c["outputs"].as_array().unwrap()) {
+    for output in compared
+        .iter()
+        .flat_map(|c| c["outputs"].as_array().unwrap())
+    {
         assert_eq!(output["max_abs"], 0.0, "{output}");
     }
     report
@@ -50,10 +53,20 @@ fn there_and_back(model: &Path, verb: &[&str], dir: &Path) {
     merge(&[str(&folder.join("pipeline.json"))], &out, &more);
     let (before, after) = (Model::open(model).unwrap(), Model::open(&out).unwrap());
     let what = format!("{verb:?}");
-    assert!(lines(&before, "main", true) == lines(&after, "main", false), "{what}");
-    assert_eq!(described(&before, "main"), described(&after, "main"), "{what}");
+    assert!(
+        lines(&before, "main", true) == lines(&after, "main", false),
+        "{what}"
+    );
+    assert_eq!(
+        described(&before, "main"),
+        described(&after, "main"),
+        "{what}"
+    );
     assert_eq!(before.spec().version(), after.spec().version(), "{what}");
-    assert!(size(&out) <= size(model), "{what}: more weights than before");
+    assert!(
+        size(&out) <= size(model),
+        "{what}: more weights than before"
+    );
 }
 
 #[test]
@@ -94,7 +107,10 @@ fn what_was_cut_becomes_the_same_model_again() {
             split += 1;
         }
     }
-    println!("{} models bisected and merged, {split} split and merged", models.len());
+    println!(
+        "{} models bisected and merged, {split} split and merged",
+        models.len()
+    );
     assert!(split > 0);
 }
 
@@ -103,17 +119,32 @@ fn models_in_a_row_become_one() {
     let Some(shared) = shared() else { return };
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("whole.mlpackage");
-    let path = |name: &str| shared.join(format!("{name}.mlpackage")).display().to_string();
+    let path = |name: &str| {
+        shared
+            .join(format!("{name}.mlpackage"))
+            .display()
+            .to_string()
+    };
     let halves = ["mel-encoder/preprocessor_fp32", "mel-encoder/encoder_fp32"].map(path);
     let halves: Vec<&str> = halves.iter().map(String::as_str).collect();
     let report = merge(&halves, &out, &[]);
     assert_eq!(report["parts"], 2);
     let function = &report["functions"][0];
-    assert_eq!(function["inputs"], serde_json::json!(["audio_signal", "audio_length"]));
+    assert_eq!(
+        function["inputs"],
+        serde_json::json!(["audio_signal", "audio_length"])
+    );
     // What was exported whole gives the same, but for the order of sums.
     let whole = path("mel-encoder/fused_fp32");
     let inputs = shared.join("mel-encoder/inputs.1.npz");
-    let args = ["verify", str(&out), "--against", &whole, "--inputs", str(&inputs)];
+    let args = [
+        "verify",
+        str(&out),
+        "--against",
+        &whole,
+        "--inputs",
+        str(&inputs),
+    ];
     let compared = common::milwright(&args);
     println!("{}", String::from_utf8_lossy(&compared.stdout));
 }
@@ -124,7 +155,11 @@ fn functions_share_their_weights() {
     let out = dir.path().join("functions.mlpackage");
     let whole = fixture("transformer-kv/fp16.mlpackage");
     let other = fixture("transformer-kv/fp16_slice_update.mlpackage");
-    let sources = [format!("one={whole}"), format!("two={other}"), format!("three={whole}")];
+    let sources = [
+        format!("one={whole}"),
+        format!("two={other}"),
+        format!("three={whole}"),
+    ];
     let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
     let report = merge(&sources, &out, &["--functions", "--default", "two"]);
     assert_eq!(report["verify"].as_array().unwrap().len(), 3);
@@ -138,7 +173,10 @@ fn functions_share_their_weights() {
     assert_eq!(merged.spec().version(), 9);
     for (name, source) in [("one", &whole), ("two", &other), ("three", &whole)] {
         let source = Model::open(source).unwrap();
-        assert!(lines(&merged, name, false) == lines(&source, "main", false), "{name}");
+        assert!(
+            lines(&merged, name, false) == lines(&source, "main", false),
+            "{name}"
+        );
         let mut own = described(&merged, name);
         own.metadata = described(&source, "main").metadata;
         assert_eq!(own, described(&source, "main"), "{name}");
@@ -160,7 +198,11 @@ fn functions_share_their_weights() {
         assert_eq!(function["opset"] == "CoreML8", !older, "{function}");
     }
     // All functions of a model.
-    let report = merge(&[str(&out), &flexible], &dir.path().join("4.zip"), &["--functions"]);
+    let report = merge(
+        &[str(&out), &flexible],
+        &dir.path().join("4.zip"),
+        &["--functions"],
+    );
     assert_eq!(report["functions"].as_array().unwrap().len(), 4);
 }
 
@@ -169,12 +211,25 @@ fn a_pipeline_is_what_the_folder_makes() {
     let dir = tempfile::tempdir().unwrap();
     let model = fixture("asr-encoder/fp16.mlpackage");
     let folder = dir.path().join("parts");
-    expect(0, &["bisect", &model, "-o", str(&folder), "--parts", "3", "--pipeline"]);
+    expect(
+        0,
+        &[
+            "bisect",
+            &model,
+            "-o",
+            str(&folder),
+            "--parts",
+            "3",
+            "--pipeline",
+        ],
+    );
     let whole = files(&folder.join("pipeline.mlpackage"));
     let out = dir.path().join("pipeline.mlpackage");
     merge(&[str(&folder)], &out, &["--pipeline"]);
     assert!(files(&out) == whole, "from the folder");
-    let stages: Vec<PathBuf> = (1..=3).map(|n| folder.join(format!("stage{n}.mlpackage"))).collect();
+    let stages: Vec<PathBuf> = (1..=3)
+        .map(|n| folder.join(format!("stage{n}.mlpackage")))
+        .collect();
     let stages: Vec<&str> = stages.iter().map(|s| str(s)).collect();
     merge(&stages, &out, &["--pipeline", "--force"]);
     assert!(files(&out) == whole, "from the packages");
@@ -188,10 +243,22 @@ fn a_dry_run_writes_nothing_and_the_same_bytes_come_again() {
     expect(0, &["bisect", &model, "-o", str(&folder), "--parts", "2"]);
     let out = dir.path().join("merged.mlpackage");
     let text = expect(0, &["merge", str(&folder), "-o", str(&out), "--dry-run"]);
-    assert!(text.contains("nothing is written") && !out.exists(), "{text}");
+    assert!(
+        text.contains("nothing is written") && !out.exists(),
+        "{text}"
+    );
     expect(0, &["merge", str(&folder), "--pipeline", "--dry-run"]);
     let functions = [format!("a={model}"), format!("b={model}")];
-    expect(0, &["merge", &functions[0], &functions[1], "--functions", "--dry-run"]);
+    expect(
+        0,
+        &[
+            "merge",
+            &functions[0],
+            &functions[1],
+            "--functions",
+            "--dry-run",
+        ],
+    );
     let again = dir.path().join("again.mlpackage");
     for out in [&out, &again] {
         expect(0, &["merge", str(&folder), "-o", str(out)]);
@@ -209,7 +276,10 @@ fn what_cannot_be_merged_is_refused() {
     let other = fixture("transformer-kv/fp16_slice_update.mlpackage");
     let several = fixture("control/multifunction/model.mlpackage");
     let text = fixture("control/classifier-text/model.mlpackage");
-    let pipeline = format!("{}/../pipelines/foreign/model.mlpackage", common::fixtures().display());
+    let pipeline = format!(
+        "{}/../pipelines/foreign/model.mlpackage",
+        common::fixtures().display()
+    );
     let folder = dir.path().join("parts");
     expect(0, &["bisect", &kv, "-o", str(&folder), "--parts", "2"]);
     let changed = folder.join("stage2.mlpackage/Manifest.json");
@@ -222,24 +292,42 @@ fn what_cannot_be_merged_is_refused() {
         (vec![&mel, &mel], "would be"),
         (vec![&one, &one, "--functions"], "choose another"),
         (vec![&mel, &text, "--functions"], "needs a name"),
-        (vec![&one, "--functions", "--default", "b"], "none of that name"),
-        (vec![&one, "--pipeline", "--functions"], "cannot be used with"),
+        (
+            vec![&one, "--functions", "--default", "b"],
+            "none of that name",
+        ),
+        (
+            vec![&one, "--pipeline", "--functions"],
+            "cannot be used with",
+        ),
         (vec![&kv, &mel, "--pipeline"], "keeps states"),
         (vec!["1st=", "--functions"], "1st"),
         (vec!["no-such-model", &mel], "no-such-model"),
     ];
     for (args, message) in &cases {
-        refused(&[&["merge", "-o", str(&out)], args.as_slice()].concat(), &[message]);
+        refused(
+            &[&["merge", "-o", str(&out)], args.as_slice()].concat(),
+            &[message],
+        );
         assert!(!out.exists(), "{args:?} left something");
     }
     let named = format!("f={several}");
-    refused(&["merge", &named, "--functions", "--dry-run"], &["several functions", "f="]);
+    refused(
+        &["merge", &named, "--functions", "--dry-run"],
+        &["several functions", "f="],
+    );
     std::fs::write(&changed, std::fs::read_to_string(&changed).unwrap() + " ").unwrap();
-    refused(&["merge", str(&folder), "-o", str(&out)], &["Manifest.json"]);
+    refused(
+        &["merge", str(&folder), "-o", str(&out)],
+        &["Manifest.json"],
+    );
     // Into one of the models that are read.
     let inside = folder.join("stage1.mlpackage/new.mlpackage");
     let first = folder.join("stage1.mlpackage");
-    refused(&["merge", &mel, str(&first), "-o", str(&inside)], &["lies inside"]);
+    refused(
+        &["merge", &mel, str(&first), "-o", str(&inside)],
+        &["lies inside"],
+    );
     println!("{} refused", cases.len() + 3);
 }
 
@@ -258,27 +346,48 @@ fn names_that_two_models_use_stay_apart() {
         let model = Model::open(&first).unwrap();
         let values = model.program().all_ops().into_iter();
         let values = values.flat_map(|op| model.program().ops[op].outputs.clone());
-        values.map(|v| model.program().values[v].name.clone()).collect()
+        values
+            .map(|v| model.program().values[v].name.clone())
+            .collect()
     };
     let mut changed = Model::open(&second).unwrap();
     let outputs = Description::from_proto(&changed.spec().description().unwrap());
-    let outputs: Vec<String> =
-        outputs.functions[0].outputs.iter().map(|f| f.name.clone()).collect();
+    let outputs: Vec<String> = outputs.functions[0]
+        .outputs
+        .iter()
+        .map(|f| f.name.clone())
+        .collect();
     let inner: Vec<_> = {
         let program = changed.program();
-        let results = program.all_ops().into_iter().filter(|&op| program.ops[op].op_type != "const");
+        let results = program
+            .all_ops()
+            .into_iter()
+            .filter(|&op| program.ops[op].op_type != "const");
         let results = results.flat_map(|op| program.ops[op].outputs.clone());
-        results.filter(|&v| !outputs.contains(&program.values[v].name)).collect()
+        results
+            .filter(|&v| !outputs.contains(&program.values[v].name))
+            .collect()
     };
     let mut renamed = 0;
     for (value, name) in inner.into_iter().zip(&taken) {
         renamed += usize::from(changed.program_mut().rename_value(value, name).is_ok());
     }
     let other = dir.path().join("other.mlpackage");
-    changed.save(&other, milwright_package::WriteOptions::default()).unwrap();
+    changed
+        .save(&other, milwright_package::WriteOptions::default())
+        .unwrap();
     let out = dir.path().join("whole.mlpackage");
     merge(&[str(&first), str(&other)], &out, &[]);
-    let args = ["verify", str(&out), "--against", &model, "--atol", "0", "--rtol", "0"];
+    let args = [
+        "verify",
+        str(&out),
+        "--against",
+        &model,
+        "--atol",
+        "0",
+        "--rtol",
+        "0",
+    ];
     assert_eq!(json(0, &args)["ok"], true);
     println!("{renamed} values with the name of another");
     assert!(renamed > 20);

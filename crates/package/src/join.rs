@@ -149,10 +149,7 @@ fn first_equal(blobs: &[(&WeightFile, Blob<'_>)]) -> Result<Vec<usize>> {
 
 /// Groups of numbers with the same key, each in order. One number alone is not
 /// looked at.
-fn divide<K: Ord>(
-    numbers: &[usize],
-    key: impl Fn(usize) -> Result<K>,
-) -> Result<Vec<Vec<usize>>> {
+fn divide<K: Ord>(numbers: &[usize], key: impl Fn(usize) -> Result<K>) -> Result<Vec<Vec<usize>>> {
     if numbers.len() < 2 {
         return Ok(vec![numbers.to_vec()]);
     }

@@ -50,8 +50,8 @@ pub use save::Changes;
 pub use source::Source;
 pub use spec::{Kind, Spec};
 pub use stages::{
-    ComputeUnits, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineFolder, PipelineManifest,
-    StageFeature, StageFile, StageInput, StageRecord,
+    ComputeUnits, FunctionRecord, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, PipelineFolder,
+    PipelineManifest, StageEnds, StageFeature, StageFile, StageInput, StageRecord,
 };
 pub use weights::{ALIGNMENT, Blob, StorageType, WeightFile};
 pub use write::{Piece, WriteOptions};

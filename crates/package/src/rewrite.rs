@@ -215,11 +215,7 @@ fn find_homes<'a>(kept: &[Blob<'_>], added: &'a [NewBlob]) -> (Vec<Home>, Vec<&'
 }
 
 /// The header for `count` blobs; what else the old one holds is kept.
-pub(crate) fn header(
-    old: Option<&WeightFile>,
-    count: usize,
-    path: &Path,
-) -> Result<Piece> {
+pub(crate) fn header(old: Option<&WeightFile>, count: usize, path: &Path) -> Result<Piece> {
     let mut header = match old {
         Some(old) => old.header().to_vec(),
         None => vec![0; ALIGNMENT as usize],

@@ -76,6 +76,7 @@ fn folder(dir: &Path) -> PipelineManifest {
         inputs: strings(&["x", "s"]),
         outputs: strings(&["y", "z"]),
         stages: vec![a, b, c],
+        functions: Vec::new(),
     };
     manifest.save(&dir.join(PIPELINE_FILE), false).unwrap();
     manifest

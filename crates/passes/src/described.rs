@@ -18,10 +18,14 @@ impl Described {
     /// Reads the description. A model that does not list its functions describes
     /// the only one.
     pub(crate) fn of(model: &Model, function: &str) -> Result<Self, Error> {
-        let d = model.spec().description()?;
+        Ok(Self::in_description(model.spec().description()?, function))
+    }
+
+    /// Reads a description.
+    pub(crate) fn in_description(d: proto::ModelDescription, function: &str) -> Self {
         let metadata = d.metadata;
         let own = d.functions.into_iter().find(|f| f.name == function);
-        Ok(match own {
+        match own {
             Some(f) => Described {
                 input: f.input,
                 output: f.output,
@@ -36,7 +40,7 @@ impl Described {
                 predicted: [d.predicted_feature_name, d.predicted_probabilities_name],
                 metadata,
             },
-        })
+        }
     }
 
     /// As the description of the only function of a model.

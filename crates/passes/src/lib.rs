@@ -10,6 +10,7 @@ pub mod cut;
 mod described;
 mod docs;
 mod error;
+mod graft;
 pub mod hint;
 pub mod lint;
 pub mod merge;

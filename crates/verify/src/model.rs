@@ -97,12 +97,19 @@ impl Executable {
             packages.push(opened.map_err(milwright_ir::Error::from)?);
         }
         let stages = Self::from_packages(folder.manifest().clone(), packages, name)?;
-        for (stage, part) in folder.manifest().stages.iter().zip(&stages.parts) {
-            let function = part.program.function(Some(part.function(None)?))?;
-            wiring::check(stage, &part.program, function).map_err(|problem| Error::Wiring {
-                model: name.to_owned(),
-                problem,
-            })?;
+        let Form::Stages(manifest) = &stages.form else {
+            return Ok(stages);
+        };
+        for function in manifest.function_names() {
+            let own = manifest.of_function(function);
+            let records = own.iter().flat_map(|own| &own.stages);
+            for (stage, part) in records.zip(&stages.parts) {
+                let function = part.program.function(Some(part.of(manifest, function)?))?;
+                wiring::check(stage, &part.program, function).map_err(|problem| Error::Wiring {
+                    model: name.to_owned(),
+                    problem,
+                })?;
+            }
         }
         Ok(stages)
     }
@@ -146,13 +153,14 @@ impl Executable {
         !matches!(self.form, Form::Program(_))
     }
 
-    /// Names of its functions; a pipeline has one.
+    /// Names of its functions; a pipeline package has one.
     pub fn functions(&self) -> Vec<&str> {
-        match self.parts.as_slice() {
-            [only] if !self.is_pipeline() => {
+        match (&self.form, self.parts.as_slice()) {
+            (Form::Program(_), [only]) => {
                 let functions = only.program.functions.iter();
                 functions.map(|f| f.name.as_str()).collect()
             }
+            (Form::Stages(manifest), _) => manifest.function_names().collect(),
             _ => vec![self.default_function()],
         }
     }
@@ -162,20 +170,19 @@ impl Executable {
     /// # Errors
     /// There is no such function.
     pub fn function(&self, wanted: Option<&str>) -> Result<&str, Error> {
-        match self.parts.as_slice() {
-            [only] if !self.is_pipeline() => only.function(wanted),
-            _ => {
-                let only = self.default_function();
-                match wanted {
-                    Some(other) if other != only => Err(milwright_ir::Error::NoFunction {
-                        wanted: other.to_owned(),
-                        available: vec![only.to_owned()],
-                    }
-                    .into()),
-                    _ => Ok(only),
-                }
-            }
+        if let (Form::Program(_), [only]) = (&self.form, self.parts.as_slice()) {
+            return only.function(wanted);
         }
+        let Some(wanted) = wanted else {
+            return Ok(self.default_function());
+        };
+        let functions = self.functions();
+        let found = functions.iter().copied().find(|f| *f == wanted);
+        found.ok_or_else(|| {
+            let available = functions.iter().map(|f| (*f).to_owned()).collect();
+            let wanted = wanted.to_owned();
+            milwright_ir::Error::NoFunction { wanted, available }.into()
+        })
     }
 
     fn default_function(&self) -> &str {
@@ -211,17 +218,27 @@ impl Executable {
                     outputs: signature.outputs.iter().map(|f| f.name.as_str()).collect(),
                 }
             }
-            Form::Stages(manifest) => Wiring {
-                inputs: manifest.inputs.iter().map(String::as_str).collect(),
-                outputs: manifest.outputs.iter().map(String::as_str).collect(),
-            },
+            Form::Stages(manifest) => {
+                let other = manifest.functions.iter().find(|f| f.name == function);
+                let (inputs, outputs) = match other {
+                    Some(other) => (&other.inputs, &other.outputs),
+                    None => (&manifest.inputs, &manifest.outputs),
+                };
+                Wiring {
+                    inputs: inputs.iter().map(String::as_str).collect(),
+                    outputs: outputs.iter().map(String::as_str).collect(),
+                }
+            }
         };
         let stages = self
             .parts
             .iter()
             .map(|part| {
-                let function = part.function(None)?;
-                Stage::new(part.subject(&self.packages, function)?, options)
+                let own = match &self.form {
+                    Form::Stages(manifest) => part.of(manifest, function)?,
+                    _ => part.function(None)?,
+                };
+                Stage::new(part.subject(&self.packages, own)?, options)
             })
             .collect::<Result<Vec<_>, _>>()?;
         Runner::pipeline(&self.name, function, wiring, stages)
@@ -256,6 +273,15 @@ impl Part {
         let default = Some(self.description.default_function.as_str())
             .filter(|name| self.program.functions.iter().any(|f| f.name == *name));
         Ok(&self.program.function(wanted.or(default))?.name)
+    }
+
+    /// What a function of a manifest is called in the stage: the same where
+    /// there are several, and otherwise the stage has only one.
+    fn of<'f>(&'f self, manifest: &PipelineManifest, function: &'f str) -> Result<&'f str, Error> {
+        match manifest.functions.is_empty() {
+            true => self.function(None),
+            false => self.function(Some(function)),
+        }
     }
 
     fn subject<'m>(

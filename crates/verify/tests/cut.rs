@@ -89,6 +89,7 @@ fn write(
             .map(name)
             .collect(),
         stages: records,
+        functions: Vec::new(),
     };
     manifest.save(&folder.join(PIPELINE_FILE), true).unwrap();
     Ok(parts)
@@ -219,7 +220,11 @@ fn merge_again(setting: &Setting<'_>, folder: &Path, how: &str, counts: &mut Cou
         let lines = same_program::lines(&again, "main", false);
         if lines != whole {
             let only = |a: &[String], b: &[String]| -> Vec<String> {
-                a.iter().filter(|l| !b.contains(l)).take(5).cloned().collect()
+                a.iter()
+                    .filter(|l| !b.contains(l))
+                    .take(5)
+                    .cloned()
+                    .collect()
             };
             panic!(
                 "{what}: another program; before: {:#?}; after: {:#?}; {} and {} lines",
@@ -234,7 +239,11 @@ fn merge_again(setting: &Setting<'_>, folder: &Path, how: &str, counts: &mut Cou
             same_program::described(setting.model, &case.function),
             "{what}"
         );
-        assert_eq!(again.spec().version(), setting.model.spec().version(), "{what}");
+        assert_eq!(
+            again.spec().version(),
+            setting.model.spec().version(),
+            "{what}"
+        );
         assert!(merged.left_out.is_empty(), "{what}: {:?}", merged.left_out);
     }
 }

@@ -195,6 +195,7 @@ fn states_stay_in_their_stage_and_carry_over() {
         inputs: stage.inputs.iter().map(|f| f.name.clone()).collect(),
         outputs: stage.outputs.iter().map(|f| f.name.clone()).collect(),
         stages: vec![stage],
+        functions: Vec::new(),
     };
     manifest
         .save(&dir.path().join(PIPELINE_FILE), false)
@@ -236,6 +237,7 @@ fn published_packages_run_as_stages() {
             .into(),
         outputs: ["vad_output", "new_hidden_state"].map(str::to_owned).into(),
         stages: records,
+        functions: Vec::new(),
     };
     manifest
         .save(&dir.path().join(PIPELINE_FILE), false)

@@ -2,20 +2,18 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use milwright_ir::Model;
-use milwright_ir::features::Description;
 use milwright_package::ComputeUnits;
-use milwright_passes::cut::{
-    Balanced, Costs, Graph, Loads, Plan, Renames, SeamTypes, Wish, balance, copies, cut_at,
-    embedding, head,
-};
+use milwright_passes::cut::{Balanced, Loads, Wish, balance, copies, cut_at, embedding, head};
 use milwright_passes::{Left, PassReport, Pipeline, Rewritten, RunOptions};
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::cutting::{self, CutOptions, SeamReport, StageFacts, Stages};
+use crate::cutting::{
+    self, CutOptions, FunctionFacts, SeamReport, StageFacts, Stages, Subject,
+};
 use crate::table::Table;
 use crate::terminal::Terminal;
 use crate::weights::bytes;
@@ -145,6 +143,8 @@ struct Report {
     seams: Vec<SeamReport>,
     /// Weights that several parts have.
     copies: Vec<CopyReport>,
+    /// The functions that are cut beside the first.
+    functions: Vec<FunctionFacts>,
     /// The comparison, with --verify.
     verify: Option<Comparison>,
 }
@@ -175,56 +175,42 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         Some(limit) => divide(&mut model, limit)?,
         None => PassReport::default(),
     };
-    let function = options.cut.function(&model)?;
-    let description = Description::from_proto(&model.spec().description()?);
-    let signature = description.signature(&function.name);
-    let graph = Graph::new(model.program(), function)?;
-    let types = SeamTypes::new(model.program(), function, &model, signature)?;
-    let costs = Costs::new(&graph, &types, &model);
-    let weights = Loads::weights(&graph);
-
-    let (labels, choice) = if options.at.is_empty() {
-        let whole = types.uncrossable(&graph, signature, model.spec().version());
-        let found = choose(&options, &graph, &whole, &costs, &weights)?;
-        if found.loads.len() < 2 {
-            bail!(
-                "nothing needs to be cut: all weights together are {}; to cut anyway, say into \
-                 how many parts: --parts N",
-                bytes(weights.total())
-            );
-        }
-        let choice = ChoiceReport {
-            balance: options.balance,
-            loads: found.loads,
-            least: found.least,
-            between_blocks: found.between_blocks,
-            all_compared: found.all_compared,
-        };
-        (found.labels, Some(choice))
-    } else {
-        (cut_at(&graph, &options.at)?, None)
+    let subjects = options.cut.subjects(&model)?;
+    let Some((first, others)) = subjects.split_first() else {
+        bail!("{} has no function", options.model.display());
     };
-    let plan = Plan::new(&graph, &labels)?;
-    let renames = Renames::new(&graph, &plan, &options.cut.names()?)?;
-    let count = plan.stages.len();
-    let stages = Stages::new(&model, &graph, &plan, &renames, &types, |_| {
-        let why = format!("one of {count} parts of a model that was cut for its size");
+    let weights = Loads::weights(&first.graph);
+    let (labels, choice) = places(&options, first, &weights)?;
+    let parts = labels.iter().max().map_or(1, |last| last + 1);
+    let mut all = vec![labels];
+    let mut how = Vec::new();
+    for other in others {
+        let (labels, found) = places_like(&options, other, first, &all[0], parts)?;
+        all.push(labels);
+        how.push(found);
+    }
+    let cuts = options.cut.cuts(&subjects, &all)?;
+    let stages = Stages::new(&model, &cuts, |_| {
+        let why = format!("one of {parts} parts of a model that was cut for its size");
         (ComputeUnits::All, vec![why])
     })?;
+    let facts = stages.facts();
+    check_sizes(&options, &facts, others.is_empty())?;
+    let functions = stages.other_facts().into_iter().zip(how).zip(cuts.iter().skip(1));
     let mut report = Report {
         schema: "milwright-bisect/1",
         ok: false,
         model: options.model.display().to_string(),
         output: options.cut.output.as_ref().map(|o| o.display().to_string()),
-        function: function.name.clone(),
+        function: first.name().to_owned(),
         limit: options.max_size,
         choice,
         divided: divided.rewritten,
         left_whole: divided.left,
         weights: weights.total(),
-        seams: cutting::seams(&graph, &plan, &renames, &types),
-        stages: stages.facts(&costs),
-        copies: copies(&weights, &labels)
+        seams: cuts.first().map(cutting::seams).unwrap_or_default(),
+        stages: facts,
+        copies: copies(&weights, &all[0])
             .into_iter()
             .map(|copy| CopyReport {
                 weight: copy.name,
@@ -232,17 +218,124 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
                 stages: copy.parts.into_iter().map(cutting::name).collect(),
             })
             .collect(),
+        functions: functions
+            .map(|(((name, stages), places), cut)| FunctionFacts {
+                name,
+                places,
+                seams: cutting::seams(cut),
+                stages,
+                verify: None,
+            })
+            .collect(),
         verify: None,
     };
-    (report.ok, report.verify) = options
-        .cut
-        .write(&options.model, &stages, &function.name)?;
+    let (written, verify) = options.cut.write(&options.model, &stages)?;
+    let mut verify = verify.into_iter();
+    report.ok = written;
+    report.verify = verify.next();
+    for (function, verify) in report.functions.iter_mut().zip(verify) {
+        function.verify = Some(verify);
+    }
     if options.cut.json {
         out.json(&report)?;
     } else {
         show(&report, &options, out)?;
     }
     Ok(options.cut.outcome(report.ok))
+}
+
+/// The part of each node of a function, and how that was chosen.
+fn places(
+    options: &Options,
+    subject: &Subject<'_>,
+    weights: &Loads,
+) -> anyhow::Result<(Vec<usize>, Option<ChoiceReport>)> {
+    if !options.at.is_empty() {
+        return Ok((cut_at(&subject.graph, &options.at)?, None));
+    }
+    let parts = options.parts.map(usize::from);
+    let found = choose(options, subject, weights, parts, options.max_size)?;
+    if found.loads.len() < 2 {
+        bail!(
+            "nothing needs to be cut: all weights together are {}; to cut anyway, say into \
+             how many parts: --parts N",
+            bytes(weights.total())
+        );
+    }
+    let choice = ChoiceReport {
+        balance: options.balance,
+        loads: found.loads,
+        least: found.least,
+        between_blocks: found.between_blocks,
+        all_compared: found.all_compared,
+    };
+    Ok((found.labels, Some(choice)))
+}
+
+/// The part of each node of another function, and how that was found.
+fn places_like(
+    options: &Options,
+    subject: &Subject<'_>,
+    first: &Subject<'_>,
+    labels: &[usize],
+    parts: usize,
+) -> anyhow::Result<(Vec<usize>, String)> {
+    if let Some(labels) = subject.like(first, labels) {
+        let how = format!(
+            "cut where `{}` is: what reads the same weights is in the same part",
+            first.name()
+        );
+        return Ok((labels, how));
+    }
+    let own = if options.at.is_empty() {
+        let weights = Loads::weights(&subject.graph);
+        let found = choose(options, subject, &weights, Some(parts), options.max_size);
+        found.map(|found| found.labels)
+    } else {
+        cut_at(&subject.graph, &options.at).map_err(anyhow::Error::from)
+    };
+    let own = own.with_context(|| {
+        format!(
+            "function `{}` cannot be cut where `{}` is, and not by itself; cut one function only: \
+             --function {}",
+            subject.name(),
+            first.name(),
+            first.name()
+        )
+    })?;
+    let found = own.iter().max().map_or(1, |last| last + 1);
+    if found != parts {
+        bail!(
+            "function `{}` would be cut into {found} parts, and `{}` into {parts}; cut one \
+             function only: --function {}",
+            subject.name(),
+            first.name(),
+            first.name()
+        );
+    }
+    let how = format!(
+        "cut by its own plan: it cannot be cut where `{}` is, so a weight that both use may be in \
+         several parts",
+        first.name()
+    );
+    Ok((own, how))
+}
+
+/// With several functions, a part has what all of them need.
+fn check_sizes(options: &Options, stages: &[StageFacts], alone: bool) -> anyhow::Result<()> {
+    let (Some(limit), false) = (options.max_size, alone) else {
+        return Ok(());
+    };
+    match stages.iter().find(|s| s.weights > limit) {
+        Some(stage) => bail!(
+            "{} would have {} of weights with all functions, and a part may have {}; cut into \
+             more parts, or one function only: --function",
+            stage.ends.name,
+            bytes(stage.weights),
+            bytes(limit)
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Divides products with more channels than that.
@@ -257,11 +350,12 @@ fn divide(model: &mut Model, limit: u64) -> anyhow::Result<PassReport> {
 /// Where to cut.
 fn choose(
     options: &Options,
-    graph: &Graph<'_>,
-    whole: &[bool],
-    costs: &Costs,
+    subject: &Subject<'_>,
     weights: &Loads,
+    parts: Option<usize>,
+    limit: Option<u64>,
 ) -> anyhow::Result<Balanced> {
+    let (graph, costs) = (&subject.graph, &subject.costs);
     let macs = Loads::multiply_adds(costs);
     let apart = |end: End, nodes: Vec<usize>, missing: &str| -> anyhow::Result<Option<_>> {
         if !options.separate.contains(&end) {
@@ -286,15 +380,15 @@ fn choose(
         graph,
         costs,
         &Wish {
-            parts: options.parts.map(usize::from),
-            limit: options.max_size,
+            parts,
+            limit,
             balance: match options.balance {
                 Measure::Weights => weights,
                 Measure::Macs => &macs,
             },
             weights,
             slack: options.slack,
-            whole,
+            whole: &subject.whole,
             first: first.as_deref(),
             last: last.as_deref(),
         },
@@ -324,11 +418,11 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
     for stage in &report.stages {
         let share = stage.weights as f64 / all.max(1) as f64 * 100.0;
         table.row([
-            stage.name.clone(),
-            stage.operations.to_string(),
+            stage.ends.name.clone(),
+            stage.ends.operations.to_string(),
             bytes(stage.weights),
             format!("{share:.1} %"),
-            cutting::count(stage.multiply_adds),
+            cutting::count(stage.ends.multiply_adds),
         ]);
     }
     table.write(out)?;
@@ -364,6 +458,7 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
     }
     cutting::show_seams(&report.seams, out)?;
     cutting::show_kept(&report.stages, out)?;
+    cutting::show_functions(&report.functions, out)?;
     cutting::show_end(
         report.verify.as_ref(),
         report.output.as_deref(),

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use milwright_ir::features::Description;
 use milwright_ir::{DataType, Model, ValueId};
 use milwright_package::ComputeUnits;
 use milwright_passes::cut::{
-    Candidate, Costs, Graph, Plan, Renames, SeamTypes, beyond_caps, cut_at, find_seams,
+    Candidate, Costs, Graph, SeamTypes, beyond_caps, cut_at, find_seams,
 };
 use milwright_passes::lint::{self, Target};
 use milwright_verify::Executable;
@@ -18,8 +17,10 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::comparison::run_options;
 use crate::progress::Progress;
-use crate::cutting::{self, CutOptions, SeamReport, StageFacts, Stages};
-use crate::steps::PrecisionOption;
+use crate::cutting::{
+    self, CutOptions, FunctionFacts, SeamReport, StageFacts, Stages, Subject,
+};
+use crate::steps::{InputOptions, PrecisionOption};
 use crate::table::Table;
 use crate::terminal::Terminal;
 use crate::weights::bytes;
@@ -75,6 +76,8 @@ struct Report {
     seams: Vec<SeamReport>,
     /// The ways that were considered, the chosen one first; none with --at.
     candidates: Vec<CandidateReport>,
+    /// The functions that are cut beside the first.
+    functions: Vec<FunctionFacts>,
     /// The comparison, with --verify.
     verify: Option<Comparison>,
 }
@@ -104,27 +107,17 @@ struct CandidateReport {
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
     let model = Model::open(&options.model)?;
     let executable = Executable::open(&options.model)?;
-    let function = options.cut.function(&model)?;
-    let description = Description::from_proto(&model.spec().description()?);
-    let signature = description.signature(&function.name);
-    let graph = Graph::new(model.program(), function)?;
-    let types = SeamTypes::new(model.program(), function, &model, signature)?;
-
-    let (broken, seed) = broken_by_fp16(&graph, &executable, &options)?;
-    let reasons = Reasons {
-        wide: beyond_caps(&graph, &types, &options.target.caps()),
-        broken,
+    let mut subjects = options.cut.subjects(&model)?;
+    let Some((first, others)) = subjects.split_first_mut() else {
+        bail!("{} has no function", options.model.display());
     };
-    let costs = Costs {
-        barred: (0..graph.nodes.len()).map(|n| reasons.of(n).next().is_some()).collect(),
-        flagged: flagged(&graph, &model, &types, &options)?,
-        ..Costs::new(&graph, &types, &model)
-    };
+    let (reasons, seed) = weigh(first, &executable, &options, &options.cut.inputs)?;
     let mut candidates = Vec::new();
+    let (graph, costs) = (&first.graph, &first.costs);
     let labels = if options.at.is_empty() {
         let first = (0..graph.nodes.len()).flat_map(|n| reasons.of(n).cloned());
         let first: Vec<String> = first.take(3).collect();
-        let Some(choice) = find_seams(&graph, &costs, &first)? else {
+        let Some(choice) = find_seams(graph, costs, &first)? else {
             bail!(
                 "nothing needs to be cut: no tensor is beyond what the Neural Engine takes (target \
                  {}) and fp16 breaks no operation on these inputs; to cut anyway, say where: --at \
@@ -132,43 +125,116 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
                 options.target
             );
         };
-        candidates = show_candidates(&graph, &choice);
+        candidates = show_candidates(graph, &choice);
         choice.best.labels
     } else {
-        cut_at(&graph, &options.at)?
+        cut_at(graph, &options.at)?
     };
-    let plan = Plan::new(&graph, &labels)?;
-    let renames = Renames::new(&graph, &plan, &options.cut.names()?)?;
-    let stages = Stages::new(&model, &graph, &plan, &renames, &types, |stage| {
-        units_of(&graph, &plan.stages[stage].nodes, &reasons, &costs)
+    let mut all = vec![labels];
+    let mut weighed = vec![reasons];
+    for other in others {
+        let random = options.cut.inputs.random_only();
+        weighed.push(weigh(other, &executable, &options, &random)?.0);
+        all.push(places_like(&options, other, first, &all[0])?);
+    }
+    let cuts = options.cut.cuts(&subjects, &all)?;
+    let stages = Stages::new(&model, &cuts, |stage| {
+        // Where one function cannot be, the stage cannot.
+        let units = cuts.iter().zip(&weighed).map(|(cut, reasons)| {
+            let Subject { graph, costs, .. } = cut.subject;
+            units_of(graph, &cut.plan.stages[stage].nodes, reasons, costs)
+        });
+        let mut units: Vec<_> = units.collect();
+        let barred = units.iter().position(|(u, _)| *u == ComputeUnits::CpuAndGpu);
+        units.swap_remove(barred.unwrap_or(0))
     })?;
+    let Some(cut) = cuts.first() else {
+        bail!("{} has no function", options.model.display());
+    };
     let mut report = Report {
         schema: "milwright-split/1",
         ok: false,
         model: options.model.display().to_string(),
         output: options.cut.output.as_ref().map(|o| o.display().to_string()),
-        function: function.name.clone(),
+        function: cut.subject.name().to_owned(),
         target: options.target.name(),
         seed,
-        barred: (graph.nodes.iter().enumerate())
+        barred: (cut.subject.graph.nodes.iter().enumerate())
             .map(|(n, &op)| Barred {
                 op: model.program().describe_op(op),
-                why: reasons.of(n).cloned().collect(),
+                why: weighed[0].of(n).cloned().collect(),
             })
             .filter(|barred| !barred.why.is_empty())
             .collect(),
-        seams: cutting::seams(&graph, &plan, &renames, &types),
-        stages: stages.facts(&costs),
+        seams: cutting::seams(cut),
+        stages: stages.facts(),
         candidates,
+        functions: (stages.other_facts().into_iter().zip(cuts.iter().skip(1)))
+            .map(|((name, stages), other)| FunctionFacts {
+                name,
+                places: format!("cut where `{}` is", cut.subject.name()),
+                seams: cutting::seams(other),
+                stages,
+                verify: None,
+            })
+            .collect(),
         verify: None,
     };
-    (report.ok, report.verify) = options.cut.write(&options.model, &stages, &function.name)?;
+    let (written, verify) = options.cut.write(&options.model, &stages)?;
+    let mut verify = verify.into_iter();
+    report.ok = written;
+    report.verify = verify.next();
+    for (function, verify) in report.functions.iter_mut().zip(verify) {
+        function.verify = Some(verify);
+    }
     if options.cut.json {
         out.json(&report)?;
     } else {
         show(&report, &options, out)?;
     }
     Ok(options.cut.outcome(report.ok))
+}
+
+/// Finds what bars operations of a function from the Neural Engine, and what
+/// lint says of them; and the seed of random inputs.
+fn weigh(
+    subject: &mut Subject<'_>,
+    executable: &Executable,
+    options: &Options,
+    inputs: &InputOptions,
+) -> anyhow::Result<(Reasons, Option<u64>)> {
+    let (broken, seed) = broken_by_fp16(&subject.graph, executable, inputs)?;
+    let reasons = Reasons {
+        wide: beyond_caps(&subject.graph, &subject.types, &options.target.caps()),
+        broken,
+    };
+    let nodes = 0..subject.graph.nodes.len();
+    subject.costs.barred = nodes.map(|n| reasons.of(n).next().is_some()).collect();
+    subject.costs.flagged = flagged(&subject.graph, subject.model, &subject.types, options)?;
+    Ok((reasons, seed))
+}
+
+/// The stage of each node of another function: where the first is cut, or where
+/// the values of these names are.
+fn places_like(
+    options: &Options,
+    subject: &Subject<'_>,
+    first: &Subject<'_>,
+    labels: &[usize],
+) -> anyhow::Result<Vec<usize>> {
+    if let Some(found) = subject.like(first, labels) {
+        return Ok(found);
+    }
+    let named = cut_at(&subject.graph, &options.at).ok();
+    let same = |found: &Vec<usize>| found.iter().max() == labels.iter().max();
+    named.filter(same).with_context(|| {
+        format!(
+            "function `{}` cannot be cut where `{}` is; cut one function only: --function {}",
+            subject.name(),
+            first.name(),
+            first.name()
+        )
+    })
 }
 
 /// Why nodes cannot be on the Neural Engine.
@@ -190,11 +256,11 @@ impl Reasons {
 fn broken_by_fp16(
     graph: &Graph<'_>,
     model: &Executable,
-    options: &Options,
+    inputs: &InputOptions,
 ) -> anyhow::Result<(Vec<Vec<String>>, Option<u64>)> {
-    let run_options = run_options(model, PrecisionOption::Fp32, options.cut.inputs.count());
+    let run_options = run_options(model, PrecisionOption::Fp32, inputs.count());
     let mut runner = model.runner(Some(&graph.function.name), run_options)?;
-    let steps = options.cut.inputs.load(&runner)?;
+    let steps = inputs.load(&runner)?;
     let feeds = steps.feeds(&runner)?;
     let stage = runner.single("split")?;
     let precision = precision_for(graph.program, graph.function);
@@ -379,6 +445,7 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
     }
     cutting::show_seams(&report.seams, out)?;
     cutting::show(&report.stages, out)?;
+    cutting::show_functions(&report.functions, out)?;
     cutting::show_end(report.verify.as_ref(), report.output.as_deref(), report.ok, options.cut.dry_run, out)
 }
 

@@ -2,11 +2,11 @@
 
 use milwright_ir::ValueId;
 use milwright_package::ComputeUnits;
-use milwright_passes::cut::{Cast, Graph, Io, Plan, Renames, Seam, SeamTypes};
+use milwright_passes::cut::{Cast, Io, Seam};
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
-use super::name;
+use super::{Cut, name};
 use crate::report;
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -15,19 +15,68 @@ use crate::weights::bytes;
 /// What is known of a stage, for reports.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct StageFacts {
-    pub(crate) name: String,
     pub(crate) compute_units: ComputeUnits,
     pub(crate) why: Vec<String>,
+    /// Bytes of weights and other constants, of all functions together.
+    pub(crate) weights: u64,
+    #[serde(flatten)]
+    pub(crate) ends: EndFacts,
+}
+
+/// What is known of a stage of one function.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct EndFacts {
+    pub(crate) name: String,
     /// Operations that run when the model is used.
     pub(crate) operations: usize,
     pub(crate) multiply_adds: u64,
-    /// Bytes of weights and other constants.
-    pub(crate) weights: u64,
     pub(crate) inputs: Vec<IoFacts>,
     pub(crate) outputs: Vec<IoFacts>,
     pub(crate) states: Vec<String>,
     /// Conversions at its seams.
     pub(crate) casts: Vec<CastFacts>,
+}
+
+/// What is known of a function that is cut beside the first one.
+#[derive(Debug, Serialize)]
+pub(crate) struct FunctionFacts {
+    pub(crate) name: String,
+    /// How the places were found, for people.
+    pub(crate) places: String,
+    pub(crate) seams: Vec<SeamReport>,
+    pub(crate) stages: Vec<EndFacts>,
+    /// The comparison, with --verify.
+    pub(crate) verify: Option<Comparison>,
+}
+
+/// The functions that are cut beside the first one, for people.
+pub(crate) fn show_functions(
+    functions: &[FunctionFacts],
+    out: &mut Terminal,
+) -> anyhow::Result<()> {
+    for f in functions {
+        out.heading(&format!("function {}", f.name))?;
+        out.line(&f.places)?;
+        let mut table = Table::new(&["stage", ">ops", ">multiply-adds", "takes", "gives"]);
+        let list = |all: &[IoFacts]| {
+            let each = all.iter().map(|io| format!("{} {}", io.name, io.ty));
+            each.collect::<Vec<_>>().join(", ")
+        };
+        for s in &f.stages {
+            table.row([
+                s.name.clone(),
+                s.operations.to_string(),
+                count(s.multiply_adds),
+                list(&s.inputs),
+                list(&s.outputs),
+            ]);
+        }
+        table.write(out)?;
+        if let Some(comparison) = &f.verify {
+            report::show(comparison, out)?;
+        }
+    }
+    Ok(())
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -67,12 +116,13 @@ pub(crate) struct Crossing {
 }
 
 /// What reports say of the seams.
-pub(crate) fn seams(
-    graph: &Graph<'_>,
-    plan: &Plan,
-    renames: &Renames,
-    types: &SeamTypes,
-) -> Vec<SeamReport> {
+pub(crate) fn seams(cut: &Cut<'_, '_>) -> Vec<SeamReport> {
+    let Cut {
+        subject,
+        plan,
+        renames,
+    } = cut;
+    let (graph, types) = (&subject.graph, &subject.types);
     let crossing = |&value: &ValueId| {
         let ty = types.default_type(value);
         Crossing {
@@ -147,20 +197,20 @@ pub(crate) fn show(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<
     };
     for s in stages {
         table.row([
-            s.name.clone(),
+            s.ends.name.clone(),
             s.compute_units.to_string(),
-            s.operations.to_string(),
-            count(s.multiply_adds),
+            s.ends.operations.to_string(),
+            count(s.ends.multiply_adds),
             bytes(s.weights),
-            list(&s.inputs),
-            list(&s.outputs),
+            list(&s.ends.inputs),
+            list(&s.ends.outputs),
         ]);
     }
     out.heading("stages")?;
     table.write(out)?;
     show_kept(stages, out)?;
     for s in stages {
-        out.line(format!("{} is {}:", s.name, s.compute_units))?;
+        out.line(format!("{} is {}:", s.ends.name, s.compute_units))?;
         for why in &s.why {
             out.line(format!("  {why}"))?;
         }
@@ -171,15 +221,15 @@ pub(crate) fn show(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<
 /// The states that stages keep, and what they convert.
 pub(crate) fn show_kept(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<()> {
     for s in stages {
-        if !s.states.is_empty() {
+        if !s.ends.states.is_empty() {
             out.line(format!(
                 "{} keeps the states {}",
-                s.name,
-                s.states.join(", ")
+                s.ends.name,
+                s.ends.states.join(", ")
             ))?;
         }
-        for cast in &s.casts {
-            out.line(format!("{} {}", s.name, cast.line()))?;
+        for cast in &s.ends.casts {
+            out.line(format!("{} {}", s.ends.name, cast.line()))?;
         }
     }
     Ok(())

@@ -66,6 +66,7 @@ fn manifest(stateful: bool) -> PipelineManifest {
         inputs: vec!["x".to_owned(), "s".to_owned()],
         outputs: vec!["y".to_owned(), "h".to_owned()],
         stages,
+        functions: Vec::new(),
     };
     manifest.check(Path::new("pipeline.json")).unwrap();
     manifest

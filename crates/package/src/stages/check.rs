@@ -15,11 +15,35 @@ impl PipelineManifest {
     /// # Errors
     /// [`Error::Stages`], [`Error::UnsafePath`].
     pub fn check(&self, path: &Path) -> Result<()> {
-        self.check_names(path)?;
-        self.check_wiring().map_err(|reason| Error::Stages {
+        let fail = |reason: String| Error::Stages {
             path: path.to_owned(),
             reason,
-        })
+        };
+        self.check_names(path)?;
+        self.check_wiring().map_err(fail)?;
+        let mut names = BTreeSet::from([self.function.as_str()]);
+        for function in &self.functions {
+            let name = function.name.as_str();
+            if name.is_empty() || !names.insert(name) {
+                return Err(fail(format!(
+                    "its functions need names that differ, and one is {name:?}"
+                )));
+            }
+            if function.stages.len() != self.stages.len() {
+                return Err(fail(format!(
+                    "function `{name}` lists {} stages, and there are {}",
+                    function.stages.len(),
+                    self.stages.len()
+                )));
+            }
+            let Some(own) = self.of_function(name) else {
+                continue; // its name was just read
+            };
+            own.check_names(path)?;
+            let wiring = own.check_wiring();
+            wiring.map_err(|reason| fail(format!("function `{name}`: {reason}")))?;
+        }
+        Ok(())
     }
 
     fn check_names(&self, path: &Path) -> Result<()> {

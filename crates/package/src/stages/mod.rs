@@ -45,6 +45,34 @@ pub struct PipelineManifest {
     pub outputs: Vec<String>,
     /// The stages, in the order in which they run.
     pub stages: Vec<StageRecord>,
+    /// The other functions, when the stages have several. What stands above is
+    /// of [`PipelineManifest::function`], which runs when the host names none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<FunctionRecord>,
+}
+
+/// How another function of the stages is wired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionRecord {
+    /// What it is called in every stage.
+    pub name: String,
+    /// Names of what the caller gives, in order.
+    pub inputs: Vec<String>,
+    /// Names of what the caller gets, in order.
+    pub outputs: Vec<String>,
+    /// What each stage takes and gives, in the order of the stages.
+    pub stages: Vec<StageEnds>,
+}
+
+/// What a stage takes and gives in one of its functions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageEnds {
+    /// What it takes, in order.
+    pub inputs: Vec<StageInput>,
+    /// What it gives, in order.
+    pub outputs: Vec<StageFeature>,
+    /// What it keeps from one prediction to the next.
+    pub states: Vec<StageFeature>,
 }
 
 /// One stage.
@@ -406,6 +434,34 @@ impl PipelineManifest {
             serde_json::from_slice(text).map_err(|error| fail(error.to_string()))?;
         manifest.check(path)?;
         Ok(manifest)
+    }
+
+    /// Names of the functions, the one that runs by itself first.
+    pub fn function_names(&self) -> impl Iterator<Item = &str> {
+        let others = self.functions.iter().map(|f| f.name.as_str());
+        std::iter::once(self.function.as_str()).chain(others)
+    }
+
+    /// The manifest as it would be if that function were the only one; `None`
+    /// when there is none of that name.
+    pub fn of_function(&self, name: &str) -> Option<PipelineManifest> {
+        let mut own = PipelineManifest {
+            functions: Vec::new(),
+            ..self.clone()
+        };
+        if name == self.function {
+            return Some(own);
+        }
+        let other = self.functions.iter().find(|f| f.name == name)?;
+        own.function.clone_from(&other.name);
+        own.inputs.clone_from(&other.inputs);
+        own.outputs.clone_from(&other.outputs);
+        for (stage, ends) in own.stages.iter_mut().zip(&other.stages) {
+            stage.inputs.clone_from(&ends.inputs);
+            stage.outputs.clone_from(&ends.outputs);
+            stage.states.clone_from(&ends.states);
+        }
+        Some(own)
     }
 
     /// The text of the file: the same for the same manifest, always.

@@ -89,6 +89,7 @@ impl PipelineManifest {
             inputs,
             outputs,
             stages,
+            functions: Vec::new(),
         })
     }
 }

@@ -13,6 +13,7 @@
 mod at;
 mod balance;
 mod blocks;
+mod correspond;
 mod ends;
 mod error;
 mod extract;
@@ -26,10 +27,12 @@ mod seams;
 mod shapes;
 #[cfg(test)]
 mod testing;
+mod together;
 mod units;
 
 pub use at::cut_at;
 pub use balance::{Balanced, Copies, Wish, balance, copies};
+pub use correspond::correspond;
 pub use ends::{embedding, head};
 pub use error::Error;
 pub use extract::extract;
@@ -40,3 +43,4 @@ pub use part::{Cast, Io, Part, Renames};
 pub use plan::{Plan, Seam, Stage};
 pub use seams::{Candidate, Choice, Costs, find_seams};
 pub use shapes::SeamTypes;
+pub use together::Together;

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use milwright_ir::ops::Opset;
-use milwright_ir::{Function, Model, Program, ValueDef};
+use milwright_ir::{Function, Model, Program};
 use milwright_package::proto;
 
-use super::graft::{Graft, add_attributes};
 use super::sources::{Sources, shown};
 use super::{Error, Merged, finish, opset};
 use crate::described::Described;
+use crate::graft::{add_function, around};
 
 /// The first specification version in which a model has several functions.
 const SEVERAL_SINCE: i32 = 9;
@@ -56,23 +56,25 @@ pub fn functions<'m>(
     let newest = opset::newest(opsets.chain([Opset::IOS18.name()])).to_owned();
     let mut older = Vec::new();
     for (wanted, (from, function)) in wanted.iter().zip(&all) {
-        program.version = program.version.max(from.version);
-        add_attributes(&mut program.attributes, &from.attributes);
-        if program.doc_string.is_empty() {
-            program.doc_string.clone_from(&from.doc_string);
-        }
+        around(&mut program, from);
         let model = &models[wanted.model];
         let raised = match opset::check_raise(&shown(model), from, function, &newest) {
             Ok(()) => Some(newest.as_str()),
             Err(why @ Error::Opset { .. }) => {
-                older.push((wanted.name.to_owned(), function.opset.clone(), why.to_string()));
+                older.push((
+                    wanted.name.to_owned(),
+                    function.opset.clone(),
+                    why.to_string(),
+                ));
                 None
             }
             Err(other) => return Err(other),
         };
-        add(&mut program, from, function, wanted.name, raised);
+        add_function(&mut program, from, function, wanted.name, raised);
         let described = Described::of(model, wanted.function)?;
-        description.functions.push(described.as_function(wanted.name));
+        description
+            .functions
+            .push(described.as_function(wanted.name));
     }
     let versions = models.iter().map(|m| m.spec().version());
     let version = versions.max().unwrap_or(SEVERAL_SINCE).max(SEVERAL_SINCE);
@@ -97,7 +99,9 @@ fn check(models: &[Model], wanted: &[FunctionSource<'_>], default: &str) -> Resu
             ));
         }
         if !names.insert(source.name) {
-            return Err(problem("two are to have this name; choose another one".to_owned()));
+            return Err(problem(
+                "two are to have this name; choose another one".to_owned(),
+            ));
         }
         let Some(model) = models.get(source.model) else {
             return Err(problem("its model is not among those given".to_owned()));
@@ -120,28 +124,4 @@ fn source<'s>(
 ) -> Result<(&'s Program, &'s Function), Error> {
     let program = &sources.programs[wanted.model];
     Ok((program, program.function(Some(wanted.function))?))
-}
-
-/// Adds a function; `opset` is what it is raised to.
-fn add(into: &mut Program, from: &Program, function: &Function, name: &str, opset: Option<&str>) {
-    let index = into.functions.len();
-    let mut graft = Graft::new(into, from);
-    let inputs = function.inputs.iter().enumerate();
-    let inputs = inputs.map(|(nth, &v)| graft.define(v, ValueDef::FunctionInput(index, nth)));
-    let inputs = inputs.collect();
-    // Several bodies are for several opsets already.
-    let raised = opset.filter(|_| function.specializations.len() == 1);
-    let bodies = function.specializations.iter();
-    let specializations = bodies.map(|(own, body)| {
-        let opset = raised.unwrap_or(own).to_owned();
-        (opset, graft.block(*body, None))
-    });
-    let specializations = specializations.collect();
-    into.functions.push(Function {
-        name: name.to_owned(),
-        opset: raised.unwrap_or(&function.opset).to_owned(),
-        inputs,
-        specializations,
-        attributes: function.attributes.clone(),
-    });
 }

@@ -7,9 +7,9 @@ use milwright_ir::{
     ValueId, ValueType,
 };
 
-use super::graft::{Graft, add_attributes};
 use super::{Error, opset};
 use crate::described::Described;
+use crate::graft::{Graft, add_attributes};
 
 /// A stage of a function that is put together.
 pub(super) struct Stage<'a> {
@@ -110,10 +110,13 @@ fn owners(stages: &[Stage<'_>], ends: &Ends<'_>) -> Result<BTreeMap<String, usiz
     let mut owners = BTreeMap::new();
     for name in ends.outputs {
         let gives = |stage: &Stage<'_>| stage.outputs().iter().any(|&v| stage.name_of(v) == name);
-        let owner = stages.iter().rposition(gives).ok_or_else(|| Error::Source {
-            model: format!("the output `{name}`"),
-            why: "no stage gives it".to_owned(),
-        })?;
+        let owner = stages
+            .iter()
+            .rposition(gives)
+            .ok_or_else(|| Error::Source {
+                model: format!("the output `{name}`"),
+                why: "no stage gives it".to_owned(),
+            })?;
         owners.insert(name.clone(), owner);
     }
     Ok(owners)
@@ -198,7 +201,8 @@ impl Fused<'_, '_> {
         let added: Vec<OpId> = ops.map(|&op| graft.op(op)).collect();
         let outputs = features.into_iter().map(|(name, v)| (name, graft.value(v)));
         self.given.extend(outputs);
-        self.loose.extend(known.loose.into_iter().map(|v| graft.value(v)));
+        self.loose
+            .extend(known.loose.into_iter().map(|v| graft.value(v)));
         let program = &*self.into;
         for &op in &added {
             let outputs = program.ops[op].outputs.iter();
@@ -209,7 +213,8 @@ impl Fused<'_, '_> {
             let blocks = program.ops[op].blocks.iter();
             let inner = blocks.flat_map(|&b| &program.blocks[b].inputs);
             let values = program.ops[op].outputs.iter().chain(inner);
-            self.taken.extend(values.map(|&v| program.values[v].name.clone()));
+            self.taken
+                .extend(values.map(|&v| program.values[v].name.clone()));
         }
         self.into.blocks[self.body].ops.extend(added);
         Ok(())
@@ -311,7 +316,9 @@ impl Fused<'_, '_> {
                 known.done.insert(id);
             } else if let Some((output, value)) = self.undone(stage, number, id, known) {
                 let op = &stage.program.ops[id];
-                known.loose.extend(args(op.args("dtype")).chain(args(op.args("x"))));
+                known
+                    .loose
+                    .extend(args(op.args("dtype")).chain(args(op.args("x"))));
                 known.values.insert(output, value);
                 known.done.insert(id);
             }
@@ -319,18 +326,16 @@ impl Fused<'_, '_> {
     }
 
     /// The results of an equal operation that is there already.
-    fn equal(
-        &self,
-        stage: &Stage<'_>,
-        id: OpId,
-        known: &Known,
-    ) -> Option<Vec<(ValueId, ValueId)>> {
+    fn equal(&self, stage: &Stage<'_>, id: OpId, known: &Known) -> Option<Vec<(ValueId, ValueId)>> {
         let (program, op) = (stage.program as &Program, &stage.program.ops[id]);
         let tensor = |p: &Program, v: ValueId| matches!(p.values[v].ty, ValueType::Tensor(_));
         let pure = op.def.is_some()
             && op.blocks.is_empty()
             && !op.op_type.starts_with("random_")
-            && op.operands().chain(op.outputs.iter().copied()).all(|v| tensor(program, v));
+            && op
+                .operands()
+                .chain(op.outputs.iter().copied())
+                .all(|v| tensor(program, v));
         let first = *op.outputs.first().filter(|_| pure)?;
         let there = *self.results.get(stage.name_of(first))?;
         let other = &self.into.ops[self.into.def_op(there)?];
@@ -374,7 +379,10 @@ impl Fused<'_, '_> {
             return None;
         };
         let crosses = stage.function().inputs.contains(x);
-        let feature = *known.values.get(x).filter(|_| crosses && op.op_type == "cast")?;
+        let feature = *known
+            .values
+            .get(x)
+            .filter(|_| crosses && op.op_type == "cast")?;
         let before = &self.into.ops[self.into.def_op(feature)?];
         let [Arg::Value(value)] = before.args("x") else {
             return None;
@@ -410,7 +418,11 @@ impl Fused<'_, '_> {
         for op in program.walk(body) {
             let op = &program.ops[op];
             let blocks = op.blocks.iter();
-            defined.extend(op.outputs.iter().chain(blocks.flat_map(|&b| &program.blocks[b].inputs)));
+            defined.extend(
+                op.outputs
+                    .iter()
+                    .chain(blocks.flat_map(|&b| &program.blocks[b].inputs)),
+            );
         }
         let own: HashSet<&str> = program.values.ids().map(|v| stage.name_of(v)).collect();
         let mut names: BTreeMap<ValueId, String> = BTreeMap::new();
@@ -482,7 +494,9 @@ impl Fused<'_, '_> {
                 }
             }
         }
-        self.described.input.sort_by_key(|f| self.ends.inputs.iter().position(|n| *n == f.name));
+        self.described
+            .input
+            .sort_by_key(|f| self.ends.inputs.iter().position(|n| *n == f.name));
         // Conversions first: then nothing reads their parameters.
         for _ in 0..2 {
             self.drop_loose();
@@ -509,7 +523,8 @@ impl Fused<'_, '_> {
 
     fn drop_loose(&mut self) {
         let program = &*self.into;
-        let mut read: HashSet<ValueId> = program.blocks[self.body].outputs.iter().copied().collect();
+        let mut read: HashSet<ValueId> =
+            program.blocks[self.body].outputs.iter().copied().collect();
         for op in program.walk(self.body) {
             read.extend(program.ops[op].operands());
             let blocks = program.ops[op].blocks.iter();
@@ -525,7 +540,9 @@ impl Fused<'_, '_> {
         for &op in &dead {
             self.loose.extend(args(program.ops[op].args("dtype")));
         }
-        self.into.blocks[self.body].ops.retain(|op| !dead.contains(op));
+        self.into.blocks[self.body]
+            .ops
+            .retain(|op| !dead.contains(op));
     }
 }
 
@@ -553,7 +570,10 @@ fn rename(program: &mut Program, names: &BTreeMap<ValueId, String>) -> Result<()
 /// Operations with those in their blocks.
 fn walk(program: &Program, ops: &[OpId]) -> Vec<OpId> {
     let inner = |&op: &OpId| program.ops[op].blocks.iter().flat_map(|&b| program.walk(b));
-    ops.iter().copied().chain(ops.iter().flat_map(inner)).collect()
+    ops.iter()
+        .copied()
+        .chain(ops.iter().flat_map(inner))
+        .collect()
 }
 
 fn args(args: &[Arg]) -> impl Iterator<Item = ValueId> + '_ {
@@ -573,7 +593,10 @@ fn fits(given: &ValueType, taken: &ValueType) -> bool {
             && (variadic(a)
                 || variadic(b)
                 || a.shape.len() == b.shape.len()
-                    && a.shape.iter().zip(&b.shape).all(|(a, b)| a == b || open(a) || open(b)))
+                    && a.shape
+                        .iter()
+                        .zip(&b.shape)
+                        .all(|(a, b)| a == b || open(a) || open(b)))
     };
     match (given, taken) {
         (ValueType::Tensor(a), ValueType::Tensor(b)) => same(a, b),

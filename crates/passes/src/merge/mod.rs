@@ -8,7 +8,6 @@
 mod error;
 mod functions;
 mod fuse;
-mod graft;
 mod opset;
 mod sources;
 mod stages;
@@ -116,7 +115,9 @@ fn finish<'m>(
     let own = base.spec().description()?.metadata;
     for other in &sources.models[1..] {
         // Its own description goes into the new one, so nothing may be lost.
-        other.spec().with_description(&other.spec().description()?)?;
+        other
+            .spec()
+            .with_description(&other.spec().description()?)?;
         if other.spec().description()?.metadata != own {
             left_out.push(LeftOut {
                 model: shown(other),
@@ -141,7 +142,10 @@ fn finish<'m>(
         weights: sources.report,
         left_out,
         older: Vec::new(),
-        also_read: sources.models[1..].iter().map(|m| m.package().path().to_owned()).collect(),
+        also_read: sources.models[1..]
+            .iter()
+            .map(|m| m.package().path().to_owned())
+            .collect(),
         base,
         files: sources.weights,
     })

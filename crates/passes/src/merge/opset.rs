@@ -47,7 +47,10 @@ pub(super) fn check_raise(
         let op = &program.ops[id];
         let describe = || format!("`{}`", program.describe_op(id));
         let Some(def) = op.def else {
-            return refuse(describe(), "is an operation that this version does not know");
+            return refuse(
+                describe(),
+                "is an operation that this version does not know",
+            );
         };
         if old < Opset::IOS17 && new >= Opset::IOS17 && INDEXING.contains(&def.name) {
             return refuse(describe(), "treats indices out of bounds otherwise");

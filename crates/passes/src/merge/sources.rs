@@ -69,7 +69,10 @@ impl<'m> Sources<'m> {
                     offsets.insert(blob.offset);
                 }
             });
-            kept.extend(own.into_iter().map(|(name, offsets)| (number, name, offsets)));
+            kept.extend(
+                own.into_iter()
+                    .map(|(name, offsets)| (number, name, offsets)),
+            );
         }
         let models = &self.models;
         let file = |number: usize, name: &str| -> Result<&WeightFile, Error> {
@@ -77,10 +80,14 @@ impl<'m> Sources<'m> {
         };
         let joined = kept.iter().map(|(number, name, offsets)| {
             let file = file(*number, name)?;
-            Ok(Joined { file, kept: offsets })
+            Ok(Joined {
+                file,
+                kept: offsets,
+            })
         });
         let joined = joined.collect::<Result<Vec<_>, Error>>()?;
-        let target: Arc<str> = match kept.iter().find(|(number, ..)| *number == 0) {
+        // In the order of the models, so the first model's if it has some.
+        let target: Arc<str> = match kept.first() {
             Some((_, name, _)) => name.clone(),
             None => Arc::from(DEFAULT_FILE),
         };
@@ -133,9 +140,14 @@ impl<'m> Sources<'m> {
         let Some((first, others)) = self.models.split_first() else {
             return Ok(left_out);
         };
-        let known = more_files(first)?;
+        // A part that needs no weights may have an empty file for them.
+        let mut weights = BTreeSet::new();
+        for model in &self.models {
+            weights.extend(model.spec().weight_file_names()?);
+        }
+        let known = more_files(first, &weights)?;
         for other in others {
-            for file in more_files(other)? {
+            for file in more_files(other, &weights)? {
                 if !known.contains(&file) {
                     left_out.push(LeftOut {
                         model: shown(other),
@@ -149,11 +161,11 @@ impl<'m> Sources<'m> {
 }
 
 /// Files of a package that are neither manifest, spec nor weights.
-fn more_files(model: &Model) -> Result<Vec<StageFile>, Error> {
+fn more_files(model: &Model, weights: &BTreeSet<String>) -> Result<Vec<StageFile>, Error> {
     let package = model.package();
     let mut known: BTreeSet<&str> = BTreeSet::from(["Manifest.json", package.spec_path()]);
-    for name in package.spec().weight_file_names()? {
-        if let Ok(file) = package.resolve_weight_file(&name) {
+    for name in weights {
+        if let Ok(file) = package.resolve_weight_file(name) {
             known.insert(file.path());
         }
     }

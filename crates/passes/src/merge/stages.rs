@@ -4,10 +4,10 @@ use milwright_ir::{Model, Program};
 use milwright_package::PipelineManifest;
 
 use super::fuse::{Ends, Stage, fuse};
-use super::graft::add_attributes;
 use super::sources::{Sources, shown};
 use super::{Error, Merged, finish};
 use crate::described::Described;
+use crate::graft::around;
 
 /// What is known of how stages belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +47,7 @@ pub fn stages<'m>(
         }
         let function = own.function(None)?;
         let described = Described::of(model, &function.name)?;
-        program.version = program.version.max(own.version);
-        add_attributes(&mut program.attributes, &own.attributes);
-        if program.doc_string.is_empty() {
-            program.doc_string.clone_from(&own.doc_string);
-        }
+        around(&mut program, own);
         stages.push(Stage {
             name: shown(model),
             program: own,

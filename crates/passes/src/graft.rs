@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use milwright_ir::{Arg, Attributes, Block, BlockId, Op, OpId, Program, Value, ValueDef, ValueId};
+use milwright_ir::{
+    Arg, Attributes, Block, BlockId, Function, Op, OpId, Program, Value, ValueDef, ValueId,
+};
 
 /// Copies operations of a program into another one. Names stay, so operations
 /// that were not changed keep the bytes that the file has for them.
-pub(super) struct Graft<'a> {
-    pub(super) into: &'a mut Program,
-    pub(super) from: &'a Program,
+pub(crate) struct Graft<'a> {
+    pub(crate) into: &'a mut Program,
+    pub(crate) from: &'a Program,
     /// What stands for a value of `from`.
-    pub(super) values: BTreeMap<ValueId, ValueId>,
+    pub(crate) values: BTreeMap<ValueId, ValueId>,
 }
 
 impl<'a> Graft<'a> {
-    pub(super) fn new(into: &'a mut Program, from: &'a Program) -> Self {
+    pub(crate) fn new(into: &'a mut Program, from: &'a Program) -> Self {
         Graft {
             into,
             from,
@@ -24,7 +26,7 @@ impl<'a> Graft<'a> {
 
     /// What stands for a value; a value that nothing defined before is one that
     /// the file does not define either.
-    pub(super) fn value(&mut self, id: ValueId) -> ValueId {
+    pub(crate) fn value(&mut self, id: ValueId) -> ValueId {
         match self.values.get(&id) {
             Some(&known) => known,
             None => self.define(id, ValueDef::Undefined),
@@ -32,7 +34,7 @@ impl<'a> Graft<'a> {
     }
 
     /// Adds a value.
-    pub(super) fn define(&mut self, id: ValueId, def: ValueDef) -> ValueId {
+    pub(crate) fn define(&mut self, id: ValueId, def: ValueDef) -> ValueId {
         let value = Value {
             def,
             ..self.from.values[id].clone()
@@ -43,7 +45,7 @@ impl<'a> Graft<'a> {
     }
 
     /// Copies an operation with its blocks; it is in no block yet.
-    pub(super) fn op(&mut self, id: OpId) -> OpId {
+    pub(crate) fn op(&mut self, id: OpId) -> OpId {
         let old = &self.from.ops[id];
         let new = self.into.ops.push(Op::new(String::new()));
         let mut op = old.clone();
@@ -53,7 +55,11 @@ impl<'a> Graft<'a> {
             }
         }
         // Blocks first: what an operation gives is not known inside of it.
-        op.blocks = old.blocks.iter().map(|&b| self.block(b, Some(new))).collect();
+        op.blocks = old
+            .blocks
+            .iter()
+            .map(|&b| self.block(b, Some(new)))
+            .collect();
         for (nth, output) in op.outputs.iter_mut().enumerate() {
             *output = self.define(*output, ValueDef::Op(new, nth));
         }
@@ -62,7 +68,7 @@ impl<'a> Graft<'a> {
     }
 
     /// Copies a block with all its operations.
-    pub(super) fn block(&mut self, id: BlockId, parent: Option<OpId>) -> BlockId {
+    pub(crate) fn block(&mut self, id: BlockId, parent: Option<OpId>) -> BlockId {
         let old = &self.from.blocks[id];
         let new = self.into.blocks.push(Block {
             attributes: old.attributes.clone(),
@@ -81,10 +87,51 @@ impl<'a> Graft<'a> {
 }
 
 /// Adds attributes whose names are not there yet.
-pub(super) fn add_attributes(to: &mut Attributes, more: &Attributes) {
+pub(crate) fn add_attributes(to: &mut Attributes, more: &Attributes) {
     for (name, value) in more {
         if to.iter().all(|(known, _)| known != name) {
             to.push((name.clone(), value.clone()));
         }
     }
+}
+
+/// Takes over what stands around the functions of a program: its version, its
+/// attributes and its text, where there are none yet.
+pub(crate) fn around(into: &mut Program, from: &Program) {
+    into.version = into.version.max(from.version);
+    add_attributes(&mut into.attributes, &from.attributes);
+    if into.doc_string.is_empty() {
+        into.doc_string.clone_from(&from.doc_string);
+    }
+}
+
+/// Adds a function of another program under a name; a function of one body can
+/// get another opset.
+pub(crate) fn add_function(
+    into: &mut Program,
+    from: &Program,
+    function: &Function,
+    name: &str,
+    opset: Option<&str>,
+) {
+    let index = into.functions.len();
+    let mut graft = Graft::new(into, from);
+    let inputs = function.inputs.iter().enumerate();
+    let inputs = inputs.map(|(nth, &v)| graft.define(v, ValueDef::FunctionInput(index, nth)));
+    let inputs = inputs.collect();
+    // Several bodies are for several opsets already.
+    let opset = opset.filter(|_| function.specializations.len() == 1);
+    let bodies = function.specializations.iter();
+    let specializations = bodies.map(|(own, body)| {
+        let opset = opset.unwrap_or(own).to_owned();
+        (opset, graft.block(*body, None))
+    });
+    let specializations = specializations.collect();
+    into.functions.push(Function {
+        name: name.to_owned(),
+        opset: opset.unwrap_or(&function.opset).to_owned(),
+        inputs,
+        specializations,
+        attributes: function.attributes.clone(),
+    });
 }
