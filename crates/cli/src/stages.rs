@@ -51,14 +51,30 @@ pub(crate) fn inspect(path: &Path, json: bool, out: &mut Terminal) -> anyhow::Re
         return out.json(&report);
     }
     out.line(format!("{} (pipeline manifest)", report.path))?;
+    let functions: Vec<&str> = manifest.function_names().collect();
     out.line(format!(
-        "{} stages of {}, function {}",
+        "{} stages of {}, {} {}",
         manifest.stages.len(),
         manifest.model,
-        manifest.function
+        if functions.len() == 1 {
+            "function"
+        } else {
+            "functions"
+        },
+        functions.join(", ")
     ))?;
-    out.line(format!("takes {}", manifest.inputs.join(", ")))?;
-    out.line(format!("gives {}", manifest.outputs.join(", ")))?;
+    let of = |name: &str| {
+        if functions.len() == 1 {
+            String::new()
+        } else {
+            format!("{name} ")
+        }
+    };
+    for own in functions.iter().filter_map(|f| manifest.of_function(f)) {
+        let name = of(&own.function);
+        out.line(format!("{name}takes {}", own.inputs.join(", ")))?;
+        out.line(format!("{name}gives {}", own.outputs.join(", ")))?;
+    }
 
     out.heading("stages")?;
     let mut table = Table::new(&[
@@ -85,14 +101,15 @@ pub(crate) fn inspect(path: &Path, json: bool, out: &mut Terminal) -> anyhow::Re
             out.line(format!("{}: {why}", stage.name))?;
         }
     }
-    out.heading("features")?;
-    let mut table = Table::new(&["stage", "", "name", "type", "from"]);
-    for stage in &manifest.stages {
-        for row in features(stage) {
+    for own in functions.iter().filter_map(|f| manifest.of_function(f)) {
+        out.heading(&format!("{}features", of(&own.function)))?;
+        let mut table = Table::new(&["stage", "", "name", "type", "from"]);
+        for row in own.stages.iter().flat_map(features) {
             table.row(row);
         }
+        table.write(out)?;
     }
-    table.write(out)
+    Ok(())
 }
 
 fn features(stage: &StageRecord) -> Vec<[String; 5]> {

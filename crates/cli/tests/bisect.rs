@@ -8,6 +8,8 @@
 )]
 
 mod common;
+#[path = "../../../fixtures/same_program.rs"]
+mod same_program;
 #[path = "../../../fixtures/transformer.rs"]
 mod transformer;
 
@@ -229,22 +231,150 @@ fn defect_a_block_is_not_torn() {
     assert_eq!(with_cond.count(), 1);
 }
 
+/// Functions of a model with several, with what their features are called.
+fn functions(model: &Path) -> Vec<Signature> {
+    description(model).functions
+}
+
 #[test]
-fn defect_a_function_of_several_is_cut() {
-    let Some(model) = edge_case("multifunction") else {
-        return;
-    };
+fn defect_all_functions_of_several_are_cut() {
     let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("parts");
-    refused(
-        &["bisect", str(&model), "-o", str(&out), "--parts", "2"],
-        &["prefill", "decode", "--function"],
-    );
-    for function in ["prefill", "decode"] {
-        let out = dir.path().join(function);
-        let more = ["--parts", "2", "--function", function];
-        bisect(&model, &out, &more);
+    let mut models = vec![PathBuf::from(fixture(
+        "control/multifunction/model.mlpackage",
+    ))];
+    models.extend(edge_case("multifunction"));
+    for (number, model) in models.iter().enumerate() {
+        let whole = functions(model);
+        let default = description(model).default_function;
+        let out = dir.path().join(number.to_string());
+        let report = bisect(model, &out, &["--parts", "2"]);
+        assert_eq!(report["function"], default.as_str());
+        let others = list(&report, "functions");
+        assert_eq!(others.len() + 1, whole.len());
+        for other in &others {
+            assert_eq!(other["verify"]["ok"], true, "{other}");
+            for output in other["verify"]["outputs"].as_array().unwrap() {
+                assert_eq!(output["max_abs"], 0.0, "{output}");
+            }
+            assert_eq!(list(other, "stages").len(), 2);
+            println!("{}: {}", other["name"], other["places"]);
+        }
+        // Each part has all functions, and what they share once.
+        let mut stored = 0;
+        for number in 1..=2 {
+            let part = stage(&out, number);
+            let mut names: Vec<String> = functions(&part).into_iter().map(|s| s.function).collect();
+            names.sort();
+            let mut wanted: Vec<String> = whole.iter().map(|s| s.function.clone()).collect();
+            wanted.sort();
+            assert_eq!(names, wanted);
+            assert_eq!(description(&part).default_function, default);
+            stored += weights_of(&part);
+        }
+        assert_eq!(
+            stored,
+            weights_of(model),
+            "{}: weights twice",
+            model.display()
+        );
+        // The folder is a model of several functions.
+        for signature in &whole {
+            let function = signature.function.as_str();
+            let zero = ["--atol", "0", "--rtol", "0", "--function", function];
+            let args = [&["verify", str(&out), "--against", str(model)], &zero[..]].concat();
+            assert_eq!(json(0, &args)["ok"], true, "{function}");
+        }
+        refused(
+            &[
+                "verify",
+                str(&out),
+                "--against",
+                str(model),
+                "--function",
+                "none",
+            ],
+            &["none"],
+        );
+        let text = expect(0, &["inspect", str(&out)]);
+        for signature in &whole {
+            assert!(
+                text.contains(&format!("{} features", signature.function)),
+                "{text}"
+            );
+        }
+        // And becomes the model again.
+        let merged = dir.path().join(format!("{number}.mlpackage"));
+        expect(0, &["merge", str(&out), "-o", str(&merged), "--verify"]);
+        assert_eq!(description(&merged), description(model));
+        let (before, after) = (Model::open(model).unwrap(), Model::open(&merged).unwrap());
+        for signature in &whole {
+            let name = &signature.function;
+            let lines = [(&before, true), (&after, false)]
+                .map(|(model, live)| same_program::lines(model, name, live));
+            assert!(lines[0] == lines[1], "{name}");
+        }
+        assert_eq!(weights_of(&merged), weights_of(model));
+        // One function only.
+        for signature in &whole {
+            let out = dir.path().join(format!("{number}-{}", signature.function));
+            let more = ["--parts", "2", "--function", &signature.function];
+            let report = bisect(model, &out, &more);
+            assert!(list(&report, "functions").is_empty());
+            assert_eq!(description(&stage(&out, 1)).functions.len(), 1);
+        }
     }
+    println!("{} models of several functions", models.len());
+}
+
+#[test]
+fn a_tied_weight_has_one_owner_if_that_is_possible() {
+    let dir = tempfile::tempdir().unwrap();
+    let tied = transformer::Measures {
+        tied_head: true,
+        ..SMALL
+    };
+    let model = dir.path().join("tied.mlpackage");
+    transformer::write(&model, &tied, 3).unwrap();
+    let base = ["bisect", str(&model), "--parts", "3", "--dry-run"];
+    // From the first operation to the last.
+    let owner = ["--tied", "owner", "--tied-from", "100kB"];
+    refused(
+        &[&base, &owner[..]].concat(),
+        &[
+            "there can be",
+            "they use the weight `embedding`",
+            "--tied owner",
+        ],
+    );
+    // Nothing is so large.
+    let owner = ["--tied", "owner", "--tied-from", "1GB"];
+    let report = json(0, &[&base, &owner[..]].concat());
+    assert_eq!(list(&report, "stages").len(), 3);
+    assert_eq!(json(0, &base)["copies"], report["copies"]);
+    // Two functions of one part can share what they tie.
+    let several = fixture("control/multifunction/model.mlpackage");
+    let owner = ["--tied", "owner", "--tied-from", "1B"];
+    let report = json(
+        0,
+        &[
+            &["bisect", &several, "--parts", "2", "--dry-run"],
+            &owner[..],
+        ]
+        .concat(),
+    );
+    assert!(list(&report, "copies").is_empty());
+}
+
+#[test]
+fn a_part_without_weights_is_reported() {
+    let model = fixture("compressed/affine/model.mlpackage");
+    let args = ["bisect", &model, "--parts", "4", "--dry-run"];
+    let text = expect(0, &args);
+    let report = json(0, &args);
+    let stages = list(&report, "stages");
+    let empty = stages.iter().filter(|s| s["weights"] == 0).count();
+    assert!(empty > 0);
+    assert_eq!(text.matches("has no weights").count(), empty, "{text}");
 }
 
 #[test]
@@ -393,6 +523,94 @@ fn a_transformer_is_cut_between_its_layers() {
     let tables = list(&report, "copies");
     let table = tables.iter().find(|c| c["weight"] == "embedding").unwrap();
     assert_eq!(table["stages"], serde_json::json!(["stage1", "stage4"]));
+}
+
+#[test]
+fn defect_layers_of_equal_weights_are_cut_evenly() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.mlpackage");
+    let small = transformer::Measures { layers: 6, ..SMALL };
+    transformer::write(&model, &small, 3).unwrap();
+    let report = bisect(&model, &dir.path().join("parts"), &["--parts", "2"]);
+    let loads: Vec<u64> = list(&report["choice"], "loads")
+        .iter()
+        .map(|l| l.as_u64().unwrap())
+        .collect();
+    assert!(loads[0].abs_diff(loads[1]) * 5 < loads[0], "{loads:?}");
+    // What crosses is what the layers hand on, as it is.
+    for value in list(&report["seams"][0], "values") {
+        assert!(value["type"].as_str().unwrap().contains("fp16"), "{value}");
+    }
+}
+
+#[test]
+fn defect_a_weight_that_all_layers_share_is_in_each_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.mlpackage");
+    transformer::write(&model, &SMALL, 3).unwrap();
+    // Every layer with the weights of the first.
+    let mut same = Model::open(&model).unwrap();
+    let mut first: std::collections::BTreeMap<String, milwright_ir::ConstData> = Default::default();
+    same.program_mut()
+        .replace_data(&mut |constant| match constant.data {
+            milwright_ir::ConstData::Blob(_) => {
+                let known = first.entry(constant.ty.to_string());
+                Some(known.or_insert_with(|| constant.data.clone()).clone())
+            }
+            _ => None,
+        })
+        .unwrap();
+    let shared = dir.path().join("shared.mlpackage");
+    same.save(&shared, milwright_package::WriteOptions::default())
+        .unwrap();
+    let whole = weights_of(&shared);
+    assert!(whole * 3 < weights_of(&model));
+    let out = dir.path().join("parts");
+    let report = bisect(&shared, &out, &["--parts", "3"]);
+    let copied: u64 = list(&report, "copies")
+        .iter()
+        .map(|c| c["bytes"].as_u64().unwrap() * (list(c, "stages").len() as u64 - 1))
+        .sum();
+    let more = weights(&report) - whole;
+    assert!(
+        more > 0 && more <= copied && copied <= more * 2,
+        "{more} more, {copied} copied"
+    );
+    for stage in list(&report, "stages") {
+        assert!(
+            stage["operations"].as_u64().unwrap() > 1,
+            "degenerate: {stage}"
+        );
+    }
+    // Merged, they are there once again.
+    let merged = dir.path().join("merged.mlpackage");
+    expect(0, &["merge", str(&out), "-o", str(&merged), "--verify"]);
+    assert_eq!(weights_of(&merged), whole);
+}
+
+#[test]
+fn defect_a_head_of_more_than_half_is_a_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.mlpackage");
+    let wide = transformer::Measures {
+        layers: 2,
+        vocabulary: 8000,
+        ..SMALL
+    };
+    transformer::write(&model, &wide, 3).unwrap();
+    let body = dir.path().join("body.mlpackage");
+    let ends = ["--inputs", "embedded", "--outputs", "logits"];
+    expect(
+        0,
+        &[&["extract", str(&model), "-o", str(&body)], &ends[..]].concat(),
+    );
+    let out = dir.path().join("parts");
+    let report = bisect(&body, &out, &["--parts", "2"]);
+    let stages = list(&report, "stages");
+    let head = stages[1]["weights"].as_u64().unwrap();
+    assert!(head * 2 > weights_of(&body), "{head}");
+    assert!(stages[0]["weights"].as_u64().unwrap() > 0);
+    assert_eq!(weights(&report), weights_of(&body), "weights twice");
 }
 
 #[test]

@@ -52,12 +52,18 @@ struct Written {
     package: PathBuf,
     /// Of a pipeline, the packages that coremltools can make the same of.
     stages: Vec<PathBuf>,
+    /// Of several functions, the name, the package and its function that
+    /// coremltools can make the same of.
+    functions: Vec<[String; 3]>,
 }
 
 impl From<PathBuf> for Written {
     fn from(package: PathBuf) -> Self {
-        let stages = Vec::new();
-        Written { package, stages }
+        Written {
+            package,
+            stages: Vec::new(),
+            functions: Vec::new(),
+        }
     }
 }
 
@@ -65,7 +71,7 @@ impl From<PathBuf> for Written {
 fn check(python: &Path, written: &[Written]) -> Vec<Value> {
     let cases: Vec<Value> = written
         .iter()
-        .map(|w| json!({"package": w.package, "stages": w.stages}))
+        .map(|w| json!({"package": w.package, "stages": w.stages, "functions": w.functions}))
         .collect();
     let script = fixtures().join("../check_coremltools.py");
     let mut child = Command::new(python)
@@ -137,6 +143,7 @@ fn in_folder(folder: &Path) -> Vec<Written> {
     let whole = Written {
         package: folder.join("pipeline.mlpackage"),
         stages: stages.clone(),
+        functions: Vec::new(),
     };
     stages
         .into_iter()
@@ -211,6 +218,86 @@ fn write_splits(models: Option<&Path>, out: &Path) -> Vec<Written> {
     written
 }
 
+/// Parts that `bisect` makes in 2, 3 and 4, and what they are merged to.
+fn write_parts(models: Option<&Path>, out: &Path) -> Vec<Written> {
+    let names = [
+        "edge-cases/cond/model",
+        "edge-cases/enumerated_shapes/model",
+        "edge-cases/image_early_exit/model",
+        "edge-cases/kv_state/model",
+        "edge-cases/multifunction/model",
+        "edge-cases/range_dim/model",
+        "edge-cases/tied_embedding/model",
+        "embedder/fp16",
+        "embedder/fp32",
+    ];
+    let shared = models.into_iter().flat_map(|models| {
+        let each = names.iter();
+        each.map(|name| models.join(format!("{name}.mlpackage")))
+    });
+    let own = ["control/multifunction/model", "transformer-kv/fp16"];
+    let own = own.map(|name| fixtures().join(format!("{name}.mlpackage")));
+    let mut written = Vec::new();
+    let mut cuts = 0;
+    for (number, model) in own.into_iter().chain(shared).enumerate() {
+        for parts in ["2", "3", "4"] {
+            let folder = out.join(format!("parts{number}-{parts}"));
+            let args = ["bisect", str(&model), "-o", str(&folder), "--parts", parts];
+            let cut = common::milwright(&args);
+            if !cut.status.success() {
+                // The functions of the small ones have fewer operations.
+                let message = String::from_utf8_lossy(&cut.stderr).into_owned();
+                assert!(message.contains("there can be"), "{message}");
+                continue;
+            }
+            cuts += 1;
+            written.extend(in_folder(&folder));
+            let merged = out.join(format!("merged{number}-{parts}.mlpackage"));
+            expect(0, &["merge", str(&folder), "-o", str(&merged)]);
+            written.push(merged.into());
+        }
+    }
+    println!("{cuts} bisections, {} packages of them", written.len());
+    written
+}
+
+/// Models as functions of one.
+fn write_functions(out: &Path) -> Vec<Written> {
+    let model = |name: &str| fixtures().join(name).display().to_string();
+    let several = [
+        vec![
+            ("prefill", model("transformer-kv/fp16.mlpackage")),
+            (
+                "decode",
+                model("transformer-kv/fp16_slice_update.mlpackage"),
+            ),
+        ],
+        vec![
+            ("one", model("asr-encoder/fp16.mlpackage")),
+            ("two", model("asr-encoder/fp16.mlpackage")),
+            ("three", model("conv-zoo/fp16.mlpackage")),
+        ],
+    ];
+    let mut written = Vec::new();
+    for (number, sources) in several.iter().enumerate() {
+        let package = out.join(format!("functions{number}.mlpackage"));
+        let named = sources.iter().map(|(name, path)| format!("{name}={path}"));
+        let named: Vec<String> = named.collect();
+        let mut args: Vec<&str> = named.iter().map(String::as_str).collect();
+        args.extend(["-o", str(&package), "--functions"]);
+        expect(0, &[&["merge"], args.as_slice()].concat());
+        let functions = sources
+            .iter()
+            .map(|(name, path)| [(*name).to_owned(), path.clone(), "main".to_owned()]);
+        written.push(Written {
+            package,
+            stages: Vec::new(),
+            functions: functions.collect(),
+        });
+    }
+    written
+}
+
 #[test]
 fn coremltools_opens_what_milwright_writes() {
     let Some(python) = python() else { return };
@@ -222,6 +309,8 @@ fn coremltools_opens_what_milwright_writes() {
     let mut written = write_pipelines(dir.path());
     let pipelines = written.len();
     written.extend(write_splits(shared().as_deref(), dir.path()));
+    written.extend(write_parts(shared().as_deref(), dir.path()));
+    written.extend(write_functions(dir.path()));
     for (number, source) in sources.iter().enumerate() {
         written.extend(write_all(source, dir.path(), number));
     }
@@ -247,8 +336,8 @@ fn coremltools_opens_what_milwright_writes() {
     let compared = said.iter().filter(|case| case["compared"] == true).count();
     println!(
         "coremltools {}: {opened} of {} packages opened, {programs} programs rebuilt; {hinted} \
-         more opened, whose hints the frontend does not take; {compared} pipelines are what make_pipeline \
-         makes",
+         more opened, whose hints the frontend does not take; {compared} pipelines and models of several functions are \
+         what coremltools makes",
         said[0]["coremltools"],
         written.len()
     );

@@ -184,7 +184,7 @@ fn what_cannot_be_cut_is_refused_and_nothing_is_written() {
         (&mel, vec!["--at", "var_30"], "--at var_30,var_31"),
         (&cond, vec!["--at", &inner], "cannot go through a block"),
         (&kv, vec!["--at", &state], "must stay in one stage"),
-        (&several, vec!["--at", "x"], "--function"),
+        (&several, vec!["--at", "nothing"], "no value is named"),
         (&asr, vec![], "nothing needs to be cut"),
         (&mel, vec!["--target", "iphone4"], "iphone13"),
         (&mel, vec!["--name", "mel"], "VALUE=FEATURE"),

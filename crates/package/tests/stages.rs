@@ -14,8 +14,8 @@ use std::path::Path;
 
 use common::{SPEC, WEIGHTS, put, small_package};
 use milwright_package::{
-    ComputeUnits, Error, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, Package, PipelineFolder,
-    PipelineManifest, StageFeature, StageFile, StageInput, StageRecord,
+    ComputeUnits, Error, FunctionRecord, Origin, PIPELINE_FILE, PIPELINE_SCHEMA, Package,
+    PipelineFolder, PipelineManifest, StageEnds, StageFeature, StageFile, StageInput, StageRecord,
 };
 use serde_json::{Value, json};
 
@@ -123,6 +123,60 @@ fn what_is_written_is_read_by_file_and_by_folder() {
         PipelineFolder::open(dir.path()).unwrap().manifest(),
         &written
     );
+}
+
+#[test]
+fn every_function_has_its_own_wiring() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut manifest = folder(dir.path());
+    let file = dir.path().join(PIPELINE_FILE);
+    let one: Vec<String> = manifest.function_names().map(str::to_owned).collect();
+    assert_eq!(one, ["main"]);
+    assert!(!manifest.to_json().contains("functions"), "as before");
+    let ends = |stage: &StageRecord| StageEnds {
+        inputs: stage.inputs.clone(),
+        outputs: stage.outputs.clone(),
+        states: stage.states.clone(),
+    };
+    let mut other = FunctionRecord {
+        name: "step".to_owned(),
+        inputs: manifest.inputs.clone(),
+        outputs: vec!["z".to_owned()],
+        stages: manifest.stages.iter().map(ends).collect(),
+    };
+    other.stages[1].states.clear();
+    manifest.functions.push(other.clone());
+    manifest.save(&file, true).unwrap();
+    let read = PipelineFolder::open(dir.path()).unwrap();
+    assert_eq!(read.manifest(), &manifest);
+    let names: Vec<&str> = read.manifest().function_names().collect();
+    assert_eq!(names, ["main", "step"]);
+    let step = read.manifest().of_function("step").unwrap();
+    assert_eq!(
+        (step.function.as_str(), step.outputs),
+        ("step", other.outputs.clone())
+    );
+    assert!(step.stages[1].states.is_empty() && !manifest.stages[1].states.is_empty());
+    assert!(read.manifest().of_function("none").is_none());
+
+    // What a function says is checked as what stands above is.
+    type Break = fn(&mut FunctionRecord);
+    let wrong: [(Break, &str); 5] = [
+        (|f| f.name = "main".to_owned(), "names that differ"),
+        (|f| f.name.clear(), "names that differ"),
+        (|f| drop(f.stages.pop()), "lists 2 stages, and there are 3"),
+        (
+            |f| f.outputs.push("nothing".to_owned()),
+            "function `step`: no stage gives `nothing`",
+        ),
+        (|f| f.stages[0].inputs.clear(), "`x`"),
+    ];
+    for (change, message) in wrong {
+        let mut broken = manifest.clone();
+        change(&mut broken.functions[0]);
+        let error = broken.check(&file).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
 }
 
 #[test]

@@ -394,3 +394,102 @@ fn a_first_weight_file_gets_its_item_in_the_manifest() {
         ["com.apple.CoreML/model.mlmodel", "com.apple.CoreML/weights"]
     );
 }
+
+#[test]
+fn equal_blobs_of_several_files_are_stored_once() {
+    use milwright_package::{Joined, SharedBlobs, join_weights};
+    let blob = |data_type, data: Vec<u8>| NewBlob {
+        data_type,
+        data: Bytes::from(data).into(),
+        padding_bits: 0,
+    };
+    // Alike at both ends, and only there.
+    let long = |middle: u8| {
+        let mut data = vec![1; 20_000];
+        data[10_000] = middle;
+        data
+    };
+    let a = [
+        blob(StorageType::Float16, long(0)),
+        blob(StorageType::Float16, long(2)),
+        blob(StorageType::UInt8, vec![7; 5]),
+        blob(StorageType::Float32, Vec::new()),
+    ];
+    let b = [
+        blob(StorageType::UInt8, vec![7; 5]),
+        blob(StorageType::Int8, vec![7; 5]),
+        blob(StorageType::Float16, long(0)),
+        blob(StorageType::Float16, long(3)),
+    ];
+    let scratch = tempfile::tempdir().unwrap();
+    let write = |name: &str, blobs: &[NewBlob]| {
+        let root = scratch.path().join(name);
+        small_package(&root);
+        let package = Package::open(&root).unwrap();
+        let file = rewrite_weights(None, &BTreeSet::new(), blobs).unwrap();
+        let out = scratch.path().join(format!("new-{name}"));
+        let changes = Changes {
+            weights: vec![(WEIGHT_NAME.to_owned(), file.pieces)],
+            ..Changes::default()
+        };
+        package
+            .save(changes, &out, WriteOptions::default())
+            .unwrap();
+        (Package::open(&out).unwrap(), file.added)
+    };
+    let (one, at_one) = write("one.mlpackage", &a);
+    let (two, at_two) = write("two.mlpackage", &b);
+    let kept = [&at_one, &at_two].map(|offsets| offsets.iter().copied().collect::<BTreeSet<_>>());
+    let files = [&one, &two].map(|package| package.weight_file(WEIGHT_NAME).unwrap());
+    let joined = [0, 1].map(|n| Joined {
+        file: files[n],
+        kept: &kept[n],
+    });
+    let plan = join_weights(&joined).unwrap();
+    let wanted = SharedBlobs {
+        blobs: 6,
+        bytes: 3 * 20_000 + 5 + 5,
+        shared_blobs: 2,
+        saved_bytes: 20_000 + 5,
+    };
+    assert_eq!(plan.report, wanted);
+    let out = scratch.path().join("joined.mlpackage");
+    let changes = Changes {
+        weights: vec![(WEIGHT_NAME.to_owned(), plan.pieces)],
+        ..Changes::default()
+    };
+    one.save(changes, &out, WriteOptions::default()).unwrap();
+    let joined = Package::open(&out).unwrap();
+    let mut places = BTreeSet::new();
+    for (number, (package, blobs)) in [(&one, &at_one), (&two, &at_two)].into_iter().enumerate() {
+        for offset in blobs {
+            let new = plan.moved[number][offset];
+            places.insert(new);
+            let (before, after) = (
+                package.blob(WEIGHT_NAME, *offset).unwrap(),
+                joined.blob(WEIGHT_NAME, new).unwrap(),
+            );
+            assert_eq!(before.data_type, after.data_type);
+            assert!(before.data == after.data);
+        }
+    }
+    assert_eq!(places.len(), 6);
+    assert_eq!(joined.weight_file(WEIGHT_NAME).unwrap().count(), 6);
+
+    // One file with repeats, and an offset that is none.
+    let same: BTreeSet<u64> = at_two.iter().copied().collect();
+    let alone = [Joined {
+        file: files[1],
+        kept: &same,
+    }];
+    assert_eq!(join_weights(&alone).unwrap().report.shared_blobs, 0);
+    let bad = BTreeSet::from([1]);
+    assert!(
+        join_weights(&[Joined {
+            file: files[1],
+            kept: &bad
+        }])
+        .is_err()
+    );
+    println!("8 blobs in 6 places");
+}

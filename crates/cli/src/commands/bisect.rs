@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use milwright_ir::Model;
 use milwright_package::ComputeUnits;
-use milwright_passes::cut::{Balanced, Loads, Wish, balance, copies, cut_at, embedding, head};
+use milwright_passes::cut::{Balanced, Graph, Loads, Wish, balance, copies, cut_at, embedding, head};
 use milwright_passes::{Left, PassReport, Pipeline, Rewritten, RunOptions};
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
@@ -73,8 +73,25 @@ pub(crate) struct Options {
     #[arg(long, value_name = "CHANNELS", num_args = 0..=1, default_missing_value = "16384", value_parser = clap::value_parser!(u64).range(1..))]
     split_linear: Option<u64>,
 
+    /// What becomes of a weight that several operations use, such as the table
+    /// of a tied embedding and head.
+    #[arg(long, value_enum, default_value = "copy")]
+    tied: Tied,
+
+    /// With --tied owner, weights from this size on have one owner.
+    #[arg(long, value_name = "SIZE", default_value = "1MB", value_parser = size)]
+    tied_from: u64,
+
     #[command(flatten)]
     cut: CutOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Tied {
+    /// Each part that uses it has a copy, which is reported.
+    Copy,
+    /// All that use it are in one part.
+    Owner,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -175,7 +192,12 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         Some(limit) => divide(&mut model, limit)?,
         None => PassReport::default(),
     };
-    let subjects = options.cut.subjects(&model)?;
+    let mut subjects = options.cut.subjects(&model)?;
+    if options.tied == Tied::Owner {
+        for subject in &mut subjects {
+            tie(&mut subject.graph, options.tied_from);
+        }
+    }
     let Some((first, others)) = subjects.split_first() else {
         bail!("{} has no function", options.model.display());
     };
@@ -242,6 +264,20 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         show(&report, &options, out)?;
     }
     Ok(options.cut.outcome(report.ok))
+}
+
+/// Keeps together what uses a weight of at least so many bytes.
+fn tie(graph: &mut Graph<'_>, from: u64) {
+    for shared in Loads::weights(graph).shared {
+        if shared.bytes >= from {
+            let why = format!(
+                "they use the weight `{}` ({}), which --tied owner keeps in one part",
+                shared.name,
+                bytes(shared.bytes)
+            );
+            graph.tied.push((shared.nodes, why));
+        }
+    }
 }
 
 /// The part of each node of a function, and how that was chosen.

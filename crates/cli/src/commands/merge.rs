@@ -192,12 +192,22 @@ fn stages(options: &Options) -> anyhow::Result<Report> {
     let chain = Chain::open(&options.models)?;
     let kind = if options.pipeline { "pipeline" } else { "stages" };
     let mut report = Report::new(options, kind);
+    let names: Vec<String> = chain.manifest.function_names().map(str::to_owned).collect();
     let compare = |finished: &Path| {
         let whole = opened(finished, options)?;
         let stages = Chain::executable(&options.models)?;
-        let function = whole.function(None)?;
-        let reference = stages.function(None)?;
-        Ok(vec![compare(&whole, &stages, [function, reference], &options.inputs)?])
+        let random = options.inputs.random_only();
+        let each = names.iter().enumerate().map(|(number, name)| {
+            // One function is called `main` whatever it was called before.
+            let called = match names.len() {
+                1 => whole.function(None)?,
+                _ => name,
+            };
+            // What is given belongs to the first one.
+            let inputs = if number == 0 { &options.inputs } else { &random };
+            compare(&whole, &stages, [called, name], inputs)
+        });
+        each.collect()
     };
     if options.pipeline {
         let manifest = &chain.manifest;

@@ -218,9 +218,15 @@ pub(crate) fn show(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<
     Ok(())
 }
 
-/// The states that stages keep, and what they convert.
+/// The states that stages keep, what they convert, and which have no weights.
 pub(crate) fn show_kept(stages: &[StageFacts], out: &mut Terminal) -> anyhow::Result<()> {
     for s in stages {
+        if s.weights == 0 {
+            out.line(format!(
+                "{} has no weights: it is a model to load for {} operation(s)",
+                s.ends.name, s.ends.operations
+            ))?;
+        }
         if !s.ends.states.is_empty() {
             out.line(format!(
                 "{} keeps the states {}",

@@ -7,7 +7,7 @@ use milwright_ir::{Function, Model, Program};
 use milwright_package::proto;
 
 use super::sources::{Sources, shown};
-use super::{Error, Merged, finish, opset};
+use super::{Error, Merged, check, finish, opset};
 use crate::described::Described;
 use crate::graft::{add_function, around};
 
@@ -40,7 +40,7 @@ pub fn functions<'m>(
     wanted: &[FunctionSource<'_>],
     default: &str,
 ) -> Result<Merged<'m>, Error> {
-    check(models, wanted, default)?;
+    check_wanted(models, wanted, default)?;
     let sources = Sources::new(models.iter().collect(), |number, function| {
         let mut of_model = wanted.iter().filter(|w| w.model == number);
         of_model.any(|w| w.function == function.name)
@@ -78,12 +78,17 @@ pub fn functions<'m>(
     }
     let versions = models.iter().map(|m| m.spec().version());
     let version = versions.max().unwrap_or(SEVERAL_SINCE).max(SEVERAL_SINCE);
+    check(&sources, &program)?;
     let mut merged = finish(sources, program, description, version)?;
     merged.older = older;
     Ok(merged)
 }
 
-fn check(models: &[Model], wanted: &[FunctionSource<'_>], default: &str) -> Result<(), Error> {
+fn check_wanted(
+    models: &[Model],
+    wanted: &[FunctionSource<'_>],
+    default: &str,
+) -> Result<(), Error> {
     let mut names = BTreeSet::new();
     for source in wanted {
         let problem = |why: String| Error::Source {

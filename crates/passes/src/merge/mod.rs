@@ -14,7 +14,6 @@ mod stages;
 
 use std::path::{Path, PathBuf};
 
-use milwright_ir::features::Description;
 use milwright_ir::{Model, Program, Severity, verify};
 use milwright_package::{Changes, Piece, SharedBlobs, Spec, WriteOptions, proto};
 
@@ -22,7 +21,6 @@ pub use error::Error;
 pub use functions::{FunctionSource, functions};
 pub use stages::{Wiring, stages};
 
-use crate::cut::SeamTypes;
 use sources::{Sources, shown};
 
 /// A model made of others, ready to be written.
@@ -89,7 +87,21 @@ pub fn dedup(model: &Model) -> Result<Merged<'_>, Error> {
     })
 }
 
-/// Puts a program and its description together, and checks both.
+/// Checks that a merged program is a valid one.
+fn check(sources: &Sources<'_>, program: &Program) -> Result<(), Error> {
+    let findings = verify(program, sources);
+    let findings: Vec<String> = findings
+        .iter()
+        .filter(|d| d.severity == Severity::Error)
+        .map(ToString::to_string)
+        .collect();
+    match findings.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Invalid { findings }),
+    }
+}
+
+/// Puts a checked program and its description together.
 fn finish<'m>(
     sources: Sources<'m>,
     program: Program,
@@ -102,15 +114,6 @@ fn finish<'m>(
             why: "there is no model to merge".to_owned(),
         });
     };
-    let findings = verify(&program, &sources);
-    let findings: Vec<String> = findings
-        .iter()
-        .filter(|d| d.severity == Severity::Error)
-        .map(ToString::to_string)
-        .collect();
-    if !findings.is_empty() {
-        return Err(Error::Invalid { findings });
-    }
     let mut left_out = sources.left_out()?;
     let own = base.spec().description()?.metadata;
     for other in &sources.models[1..] {
@@ -126,15 +129,6 @@ fn finish<'m>(
         }
     }
     description.metadata = own;
-    // Shapes that the inputs may have must go through all of it.
-    let described = Description::from_proto(&description);
-    for function in &program.functions {
-        let signature = described.signature(&function.name);
-        SeamTypes::new(&program, function, &sources, signature).map_err(|e| Error::Source {
-            model: format!("function `{}`", function.name),
-            why: e.to_string(),
-        })?;
-    }
     let spec = base.spec().with_version(version)?;
     Ok(Merged {
         spec: spec.with_description(&description)?,
