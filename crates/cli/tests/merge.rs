@@ -289,7 +289,7 @@ fn what_cannot_be_merged_is_refused() {
         (vec![&kv, &other], "both keep a state"),
         (vec![&mel, &several], "several functions"),
         (vec![&mel, &pipeline], "pipeline"),
-        (vec![&mel, &mel], "would be"),
+        (vec![&mel, &mel], "gives too"),
         (vec![&one, &one, "--functions"], "choose another"),
         (vec![&mel, &text, "--functions"], "needs a name"),
         (

@@ -22,7 +22,8 @@ impl PipelineManifest {
     /// packages, so this is not to be saved.
     ///
     /// # Errors
-    /// [`Error::Stages`] when a package has several functions; [`Error::Spec`].
+    /// [`Error::Stages`] when a package has several functions, or gives what an
+    /// earlier one gave for nothing; [`Error::Spec`].
     pub fn wired(packages: &[Package]) -> Result<PipelineManifest> {
         let mut stages: Vec<StageRecord> = Vec::new();
         let mut inputs: Vec<String> = Vec::new();
@@ -68,9 +69,17 @@ impl PipelineManifest {
                 files: Vec::new(),
             };
             for feature in &description.output {
-                // What nobody took before another stage gives it anew is an
-                // output all the same, and only one can have the name.
-                given.insert(feature.name.clone(), (number, false));
+                let before = given.insert(feature.name.clone(), (number, false));
+                if let Some((earlier, false)) = before {
+                    return Err(Error::Stages {
+                        path: package.path().to_owned(),
+                        reason: format!(
+                            "it gives `{}`, which `{}` gives too, and nothing between them takes \
+                             it; rename one of them",
+                            feature.name, stages[earlier].name
+                        ),
+                    });
+                }
                 outputs.retain(|(_, name)| *name != feature.name);
                 outputs.push((number, feature.name.clone()));
             }
