@@ -63,6 +63,21 @@ pub enum TensorData {
     Missing,
 }
 
+impl TensorData {
+    /// Elements, little-endian, in the field that the format uses for their
+    /// type.
+    pub fn from_bytes(dtype: DataType, bytes: &Bytes) -> Self {
+        match dtype {
+            DataType::Float32 => Self::Floats(each(bytes, f32::from_le_bytes)),
+            DataType::Float64 => Self::Doubles(each(bytes, f64::from_le_bytes)),
+            DataType::Int32 => Self::Ints(each(bytes, i32::from_le_bytes)),
+            DataType::Int64 => Self::LongInts(each(bytes, i64::from_le_bytes)),
+            DataType::Bool => Self::Bools(bytes.iter().map(|&b| b != 0).collect()),
+            _ => Self::Bytes(bytes.clone()),
+        }
+    }
+}
+
 /// A place in a weight file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlobRef {

@@ -10,6 +10,7 @@ pub mod arena;
 mod constant;
 pub mod cost;
 mod diagnostic;
+pub mod elements;
 mod error;
 pub mod features;
 mod model;

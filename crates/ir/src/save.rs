@@ -260,7 +260,7 @@ fn make_immediates(program: &mut Program) {
                 .is_some_and(|n| n < IMMEDIATE_BELOW);
             let dtype = dtype_of(constant);
             if small || to_storage(dtype).is_none() {
-                constant.data = ConstData::Tensor(immediate(dtype, bytes));
+                constant.data = ConstData::Tensor(TensorData::from_bytes(dtype, bytes));
             }
         });
     }
@@ -270,19 +270,4 @@ fn dtype_of(constant: &Constant) -> DataType {
     constant
         .tensor_type()
         .map_or(DataType::Unknown(0), |t| t.dtype)
-}
-
-/// Elements in the field that the format uses for their type.
-fn immediate(dtype: DataType, bytes: &Bytes) -> TensorData {
-    fn each<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
-        bytes.as_chunks::<N>().0.iter().map(|b| read(*b)).collect()
-    }
-    match dtype {
-        DataType::Float32 => TensorData::Floats(each(bytes, f32::from_le_bytes)),
-        DataType::Float64 => TensorData::Doubles(each(bytes, f64::from_le_bytes)),
-        DataType::Int32 => TensorData::Ints(each(bytes, i32::from_le_bytes)),
-        DataType::Int64 => TensorData::LongInts(each(bytes, i64::from_le_bytes)),
-        DataType::Bool => TensorData::Bools(bytes.iter().map(|&b| b != 0).collect()),
-        _ => TensorData::Bytes(bytes.clone()),
-    }
 }

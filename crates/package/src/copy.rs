@@ -52,6 +52,46 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Copies a part to `out` and gives how many bytes came: fewer than `len`
+    /// where it ends before.
+    ///
+    /// # Errors
+    /// The system's, of reading or of writing.
+    pub fn copy(&self, offset: u64, len: u64, out: &mut dyn Write) -> io::Result<u64> {
+        let mut buffer = vec![0; PIECE.min(usize::try_from(len).unwrap_or(PIECE))];
+        let mut done = 0;
+        while done < len {
+            let want = usize::try_from(len - done).unwrap_or(PIECE).min(PIECE);
+            let read = self.read_at(offset.saturating_add(done), &mut buffer[..want])?;
+            if read == 0 {
+                break;
+            }
+            out.write_all(&buffer[..read])?;
+            done += read as u64;
+        }
+        Ok(done)
+    }
+
+    /// Appends all of it to a file of `len` bytes, which is open for reading
+    /// too; without the bytes passing through this process where the system can
+    /// do that. `shown` is what the file is called in messages.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::InputChanged`].
+    pub fn append_to(&self, file: &mut File, len: u64, shown: &Path) -> Result<()> {
+        let mut target = Target::File { file, len };
+        Copier::new(true).range(self, &mut target, shown, &mut |_| {})
+    }
+}
+
+/// The BLAKE3 digest of bytes, 64 hexadecimal digits in lower case.
+pub fn digest(bytes: &[u8]) -> String {
+    let mut digest = Digest::default();
+    digest.update(bytes);
+    digest.finish()
+}
+
 /// Where bytes go.
 pub(crate) enum Target<'t> {
     /// To a file, from its start; it is open for reading too.

@@ -304,6 +304,14 @@ pub enum WeightFault {
         /// What it would overlap.
         with: &'static str,
     },
+    /// New data for a blob that stays in its place, of another size.
+    #[error("the data has {size} bytes, and {new} bytes cannot take their place")]
+    OtherSize {
+        /// The size of the data that is there.
+        size: u64,
+        /// The size of the new data.
+        new: u64,
+    },
     /// The size is no whole number of elements.
     #[error("{size} bytes with {padding} padding bits is no whole number of {data_type} elements")]
     PartialElement {

@@ -16,8 +16,10 @@
 mod archive;
 mod copy;
 mod error;
+mod identical;
 mod join;
 mod manifest;
+mod overlay;
 mod package;
 mod pipeline;
 mod publish;
@@ -38,13 +40,16 @@ pub mod proto {
 }
 
 pub use bytes::Bytes;
+pub use copy::digest;
 pub use error::{Error, Result, WeightFault};
+pub use identical::identical;
 pub use join::{Joined, JoinedWeights, SharedBlobs, join_weights};
 pub use manifest::{Item, Manifest};
+pub use overlay::{Between, Overlaid, overlay_weights, repeated, zeros};
 pub use package::{Container, Package, PackageFile};
 pub use pipeline::{check_pipeline, save_pipeline};
 pub use prost::Message;
-pub use publish::create_folder;
+pub use publish::{create_file, create_folder};
 pub use rewrite::{NewBlob, NewData, RewrittenWeights, rewrite_weights};
 pub use save::Changes;
 pub use source::Source;

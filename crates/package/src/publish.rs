@@ -60,6 +60,35 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Writes a file beside `out` and puts it in its place when it is whole:
+/// `write` gets the empty file. After an error nothing is left.
+///
+/// # Errors
+/// Those of `write`; [`Error::OutputExists`] without `force`,
+/// [`Error::OutputNotReplaceable`], [`Error::Io`].
+pub fn create_file<E: From<Error>>(
+    out: &Path,
+    force: bool,
+    write: impl FnOnce(&mut File) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let replace = may_replace(out, force, None)?;
+    let mut failed = None;
+    let written = write_file(out, replace, |file, _| match write(file) {
+        Ok(()) if replace => file.sync_all().map_err(Error::io("write", out)),
+        Ok(()) => Ok(()),
+        Err(error) => {
+            failed = Some(error);
+            Err(Error::Rejected {
+                path: out.to_owned(),
+            })
+        }
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(written?),
+    }
+}
+
 /// Fills a new folder and puts it at `out` when it is whole: `fill` gets the
 /// path of an empty folder beside `out`. After an error nothing is left.
 ///

@@ -24,6 +24,8 @@ pub struct Changes {
     pub weights: Vec<(String, Vec<Piece>)>,
     /// Other models that are read meanwhile, which the output must not overlap.
     pub also_read: Vec<PathBuf>,
+    /// Leave out files that are neither manifest, spec nor one of `weights`.
+    pub nothing_else: bool,
 }
 
 impl Package {
@@ -88,7 +90,7 @@ impl Package {
         let known = |path: &str| path == MANIFEST || path == self.spec_path();
         for file in self.files() {
             let replaced = new_weights.iter().any(|(path, _)| path == file.path());
-            if !replaced && !known(file.path()) {
+            if !replaced && !known(file.path()) && !changes.nothing_else {
                 let pieces = vec![Piece::Range(self.source(file)?)];
                 plan.files.push((file.path().to_owned(), pieces));
             }

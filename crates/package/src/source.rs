@@ -93,6 +93,18 @@ impl Source {
         Ok(source)
     }
 
+    /// A temporary file that was written, whole. `path` is for error messages.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn temporary(file: File, path: &Path) -> Result<Source> {
+        let metadata = file
+            .metadata()
+            .map_err(Error::io("read the size of", path))?;
+        let stamp = Stamp::of(&metadata);
+        Ok(Self::new(file, path, stamp, 0, stamp.len))
+    }
+
     /// A range of an open file, which had `stamp` when somebody first looked;
     /// `path` is for error messages. The caller has checked that the range lies
     /// in the file.

@@ -54,6 +54,9 @@ pub struct WriteOptions<'a> {
     /// copying them, and the input is still there to start again from. A crash
     /// of this program alone never leaves half a model in either case.
     pub durable: bool,
+    /// Deflate the files of a zip. Otherwise they are stored, so that weights
+    /// can be mapped where they are.
+    pub compress: bool,
     /// Is told the bytes written and the bytes to be written, now and then.
     pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
     /// Gets size and digest of every file that is written, ordered by path. The
@@ -107,6 +110,7 @@ struct Work<'a, 'b> {
     files: Option<&'b mut Vec<StageFile>>,
     durable: bool,
     copier: Copier,
+    compress: bool,
 }
 
 impl Work<'_, '_> {
@@ -194,6 +198,7 @@ impl WritePlan {
             files: options.files.as_deref_mut(),
             durable: replace || options.durable,
             copier: Copier::new(true),
+            compress: options.compress,
         };
         if form == Form::Folder {
             self.write_folder(out, replace, &mut work)?;
@@ -274,14 +279,20 @@ impl WritePlan {
             None => format!("{stem}.mlpackage"),
         };
         let mut zip = ZipWriter::new(io::BufWriter::new(file));
-        // Stored and aligned, so that weights can be mapped from the zip; no
-        // time of day, so that the same model gives the same bytes.
-        let stored = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
+        // No time of day, so that the same model gives the same bytes.
+        let plain = SimpleFileOptions::default()
             .last_modified_time(zip::DateTime::default())
-            .unix_permissions(0o644)
-            .with_alignment(64);
-        let filled = self.fill_zip(&mut zip, &top, stored, out, work);
+            .unix_permissions(0o644);
+        let options = match work.compress {
+            true => plain
+                .compression_method(CompressionMethod::Deflated)
+                .compression_level(Some(9)),
+            // Aligned, so that weights can be mapped from the zip.
+            false => plain
+                .compression_method(CompressionMethod::Stored)
+                .with_alignment(64),
+        };
+        let filled = self.fill_zip(&mut zip, &top, options, out, work);
         if let Err(error) = filled {
             // Dropped unfinished, it would write on and complain on its own.
             std::mem::forget(zip);

@@ -21,6 +21,7 @@ mod replacement;
 mod report;
 mod rewriter;
 mod slices;
+pub mod weights;
 
 pub use docs::markdown;
 pub use error::{Error, ParseError};

@@ -48,6 +48,30 @@ pub enum Error {
         /// Why.
         source: NpyError,
     },
+    /// A file is no `.safetensors`.
+    #[error("{} is no safetensors file: {problem}", path.display())]
+    NotSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// The name of a file says neither `.npz` nor `.safetensors`.
+    #[error("{}: a file of tensors ends in `.npz` or `.safetensors`", .0.display())]
+    TensorFile(PathBuf),
+    /// A tensor that a file of that form cannot hold.
+    #[error("{}, tensor `{tensor}`: {problem}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Why.
+        problem: String,
+    },
+    /// A package or a file of tensors cannot be read or written.
+    #[error(transparent)]
+    Package(#[from] milwright_package::Error),
     /// Arrays do not fit the inputs of a function.
     #[error("{}", inputs_message(origin, function, problems, expected))]
     Inputs {

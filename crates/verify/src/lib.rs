@@ -24,6 +24,7 @@ mod random;
 pub mod report;
 mod runner;
 mod stage;
+pub mod tensors;
 mod wiring;
 
 pub use array::{Array, DType, Data, NamedArrays};

@@ -163,7 +163,6 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             report.output = Some(output.display().to_string());
             let changes = Changes {
                 spec: Some(hinted.spec),
-                weights: Vec::new(),
                 ..Changes::default()
             };
             let write = WriteOptions {

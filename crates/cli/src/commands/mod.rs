@@ -39,7 +39,9 @@ commands! {
     rules       Rules
     run         Run
     split       Split
+    strip       Strip
     verify      Verify
+    weights     Weights
 }
 
 /// Read, print, rewrite, execute and verify Core ML models (ML Programs) on

@@ -3,32 +3,32 @@
 use std::io::Read;
 
 use super::NpyError;
-use crate::array::{Array, DType, MAX_RANK};
+use crate::array::{DType, MAX_RANK};
 
 pub(super) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Longest header accepted. NumPy itself refuses more than 10,000 bytes.
 const MAX_HEADER: usize = 10_000;
 
 /// What a header says.
-pub(super) struct Header {
-    pub(super) dtype: DType,
-    pub(super) big_endian: bool,
+pub(crate) struct Header {
+    pub(crate) dtype: DType,
+    pub(crate) big_endian: bool,
     /// Whether the first axis varies fastest.
-    pub(super) fortran: bool,
-    pub(super) shape: Vec<usize>,
+    pub(crate) fortran: bool,
+    pub(crate) shape: Vec<usize>,
 }
 
 /// The header of an array, padded so that the elements start at a multiple of
 /// 64 bytes.
-pub(super) fn bytes(array: &Array) -> std::io::Result<Vec<u8>> {
-    let dims: Vec<String> = array.shape().iter().map(usize::to_string).collect();
+pub(crate) fn bytes(dtype: DType, shape: &[usize]) -> std::io::Result<Vec<u8>> {
+    let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
     let shape = match dims.as_slice() {
         [one] => format!("({one},)"),
         _ => format!("({})", dims.join(", ")),
     };
     let mut dict = format!(
         "{{'descr': '{}', 'fortran_order': False, 'shape': {shape}, }}",
-        descr(array.dtype())
+        descr(dtype)
     );
     // Magic, version and length take 10 bytes, the newline one.
     let padded = (10 + dict.len() + 1).next_multiple_of(64) - 10;
@@ -64,7 +64,7 @@ fn descr(dtype: DType) -> &'static str {
 
 impl Header {
     /// Reads magic, version and dict.
-    pub(super) fn read(stream: &mut impl Read) -> Result<Header, NpyError> {
+    pub(crate) fn read(stream: &mut impl Read) -> Result<Header, NpyError> {
         let mut start = [0u8; 8];
         let found = read_up_to(stream, &mut start)?;
         if found < MAGIC.len() || &start[..6] != MAGIC {

@@ -7,9 +7,9 @@
 use std::io::{Read, Write};
 
 mod elements;
-mod header;
+pub(crate) mod header;
 
-use crate::array::{Array, element_count, with_data};
+use crate::array::{Array, Data, element_count, with_data};
 use elements::{decode, encode, to_row_major};
 use header::Header;
 
@@ -102,8 +102,13 @@ pub fn read(mut stream: impl Read, limit: usize) -> Result<Array, NpyError> {
 /// Writes one array: format version 1.0, row-major, little-endian, the bytes
 /// that `numpy.save` writes.
 pub fn write(array: &Array, mut stream: impl Write) -> std::io::Result<()> {
-    stream.write_all(&header::bytes(array)?)?;
+    stream.write_all(&header::bytes(array.dtype(), array.shape())?)?;
     stream.write_all(&encode(array.data()))
+}
+
+/// The elements of an array as [`write`] writes them: little-endian.
+pub fn elements(data: &Data) -> Vec<u8> {
+    encode(data)
 }
 
 #[cfg(test)]
