@@ -4,6 +4,7 @@
 //! status: 0 when everything is fine, 1 when something was found (a mismatch, a
 //! lint error), 2 for wrong usage and failures.
 
+mod check;
 mod commands;
 mod comparison;
 mod cutting;

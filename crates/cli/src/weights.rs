@@ -4,13 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use milwright_ir::{ConstData, Constant, DataType, OpId, Program};
+use milwright_passes::weights::MIN_IMMEDIATE;
 use milwright_verify::Executable;
 use serde::Serialize;
-
-/// Constants with fewer elements are parameters (strides, axes), not weights,
-/// when they are written in the spec. coremltools puts larger ones into the
-/// weight file.
-const MIN_IMMEDIATE: u64 = 10;
 
 /// Weights in single precision take up to twice their size in the file; above
 /// this many bytes they are read again in each step.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use milwright_package::{Bytes, Changes, Message, NewBlob, NewData, Package, Spec, WriteOptions};
+use milwright_package::{Changes, Message, NewBlob, NewData, Package, Spec, WriteOptions};
 use milwright_package::{RewrittenWeights, rewrite_weights};
 
 use crate::constant::{BlobRange, BlobRef, ConstData, Constant, TensorData};

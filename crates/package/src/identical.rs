@@ -59,7 +59,7 @@ mod tests {
             data_type,
             data_offset: 0,
             padding_bits: 0,
-            record: &[],
+            record: [0; 64],
             data,
         }
     }

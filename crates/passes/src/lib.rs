@@ -17,6 +17,7 @@ pub mod merge;
 mod pass;
 mod passes;
 mod pipeline;
+pub mod reduce;
 mod replacement;
 mod report;
 mod rewriter;

@@ -36,6 +36,7 @@ commands! {
     ops         Ops
     passes      Passes
     print       Print
+    reduce      Reduce
     rules       Rules
     run         Run
     split       Split

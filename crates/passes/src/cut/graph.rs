@@ -217,6 +217,16 @@ impl<'p> Graph<'p> {
         found
     }
 
+    /// What a node reads, constants included.
+    pub fn reads(&self, node: usize) -> &[ValueId] {
+        &self.reads[node]
+    }
+
+    /// Whether a value can be an input or output of a model.
+    pub fn can_cross(&self, value: ValueId) -> bool {
+        not_io(&self.program.values[value].ty).is_none()
+    }
+
     /// Name of a value.
     pub fn name(&self, value: ValueId) -> &'p str {
         &self.program.values[value].name

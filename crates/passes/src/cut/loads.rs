@@ -6,10 +6,7 @@ use std::sync::Arc;
 use milwright_ir::{BlobRef, ConstData, Constant, OpId};
 
 use super::{Costs, Graph};
-
-/// Constants of fewer elements in the spec are parameters (strides, axes), not
-/// weights.
-const MIN_IMMEDIATE: u64 = 10;
+use crate::weights::MIN_IMMEDIATE;
 
 /// A blob in a weight file starts at a multiple of this.
 const ALIGNMENT: u64 = 64;

@@ -9,7 +9,7 @@ use super::catalog::{Storage, Stored};
 
 /// So many elements are made, and then they are repeated: so that a zip of them
 /// is small. A prime number, so that the rows of a matrix differ.
-const PERIOD: usize = 4093;
+const PERIOD: usize = 1021;
 
 /// About how long a piece of repeated elements is, in bytes.
 const PIECE: usize = 1 << 20;

@@ -236,7 +236,10 @@ fn computed<'m>(program: &'m Program, catalog: &'m Catalog<'m>) -> Vec<Taken<'m>
         for &op in ops.iter().filter(|op| compressed(op)) {
             for (nth, &value) in program.ops[op].outputs.iter().enumerate() {
                 let value_of = &program.values[value];
-                let Some(ty) = value_of.ty.as_tensor().filter(|_| !inner.contains(&value)) else {
+                // The mask of a sparse weight is a result beside it.
+                let beside = nth + 1 < program.ops[op].outputs.len();
+                let skip = inner.contains(&value) || beside;
+                let Some(ty) = value_of.ty.as_tensor().filter(|_| !skip) else {
                     continue;
                 };
                 let key = (value_of.name.as_str(), nth, made_of(op));
