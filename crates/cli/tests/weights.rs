@@ -478,3 +478,115 @@ fn edited_stripped_models_get_their_weights_back() {
     assert_eq!(report["changed"], serde_json::json!([first]));
     same_results(Path::new(&model), &out);
 }
+
+/// Reads files of tensors with NumPy (and the package `safetensors` where it
+/// is), and the packages with coremltools; compares every weight.
+const ORACLE: &str = r#"
+import json, sys, warnings
+warnings.filterwarnings("ignore")
+import numpy as np
+import coremltools as ct
+try:
+    from safetensors.numpy import load_file
+except ImportError:
+    load_file = None
+values = 0
+compared = 0
+tensors = 0
+opened = 0
+for line in sys.stdin:
+    job = json.loads(line)
+    model = ct.models.MLModel(job["model"], skip_model_load=True)
+    opened += 1
+    if "npz" not in job:
+        continue
+    arrays = dict(np.load(job["npz"]))
+    if load_file:
+        # bf16 and fp8 have no type in NumPy; no model here has them.
+        other = load_file(job["safetensors"])
+        assert set(other) == set(arrays), job
+        for name, array in arrays.items():
+            assert other[name].dtype == array.dtype and other[name].shape == array.shape, name
+            assert other[name].tobytes() == array.tobytes(), name
+            tensors += 1
+    found = ct.optimize.coreml.get_weights_metadata(model, weight_threshold=10)
+    for name, weight in found.items():
+        if name not in arrays or weight.val is None:
+            continue
+        theirs, ours = np.asarray(weight.val), arrays[name]
+        assert theirs.shape == ours.shape, (job, name, theirs.shape, ours.shape)
+        limit = 0 if job["exact"] else 2e-3 * np.abs(theirs.astype(np.float64)).max()
+        worst = np.abs(theirs.astype(np.float64) - ours.astype(np.float64)).max()
+        assert worst <= limit, (job, name, worst)
+        compared += 1
+        values += theirs.size
+print(json.dumps({"opened": opened, "compared": compared, "values": values, "tensors": tensors}))
+"#;
+
+/// Needs a Python with coremltools, named by `MILWRIGHT_PYTHON`.
+#[test]
+fn numpy_and_coremltools_read_the_same_values() {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let Some(python) = std::env::var_os("MILWRIGHT_PYTHON") else {
+        println!("skipped: MILWRIGHT_PYTHON is not set");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut jobs = String::new();
+    let (mut files, mut written) = (0, 0);
+    for (number, model) in programs().iter().enumerate() {
+        let at = |end: &str| dir.path().join(format!("{number}.{end}"));
+        let (npz, safe) = (at("npz"), at("safetensors"));
+        let take = |out: &Path| {
+            let args = [
+                "weights",
+                "extract",
+                str(model),
+                "--decompress",
+                "-o",
+                str(out),
+            ];
+            milwright(&args).status.code()
+        };
+        if take(&npz) != Some(0) {
+            continue;
+        }
+        assert_eq!(take(&safe), Some(0));
+        let compressed = expect(0, &["print", str(model)]).contains("constexpr_");
+        let job = serde_json::json!({
+            "model": model, "npz": npz, "safetensors": safe, "exact": !compressed,
+        });
+        jobs.push_str(&format!("{job}\n"));
+        files += 1;
+        let (stripped, once) = (at("stripped.mlpackage"), at("once.mlpackage"));
+        expect(
+            0,
+            &["strip", str(model), "-o", str(&stripped), "--metadata"],
+        );
+        expect(0, &["weights", "dedup", str(&stripped), "-o", str(&once)]);
+        for package in [stripped, once] {
+            jobs.push_str(&format!("{}\n", serde_json::json!({ "model": package })));
+            written += 1;
+        }
+    }
+    let mut child = Command::new(python)
+        .args(["-c", ORACLE])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(jobs.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    println!("{files} models read, {written} of ours opened: {report}");
+    assert_eq!(report["opened"], files + written);
+    assert!(report["compared"].as_u64().unwrap() > 200);
+}
