@@ -62,7 +62,7 @@ pub fn join_weights(files: &[Joined<'_>]) -> Result<JoinedWeights> {
             blobs.push((joined.file, joined.file.blob(offset)?));
         }
     }
-    let first = first_equal(&blobs)?;
+    let first = identical(&blobs)?;
     let owners = first.iter().enumerate().filter(|(n, first)| n == *first);
     let stored = owners.count();
     let mut report = SharedBlobs {
@@ -106,8 +106,12 @@ pub fn join_weights(files: &[Joined<'_>]) -> Result<JoinedWeights> {
     })
 }
 
-/// For each blob, the first one that equals it; its own number if none does.
-fn first_equal(blobs: &[(&WeightFile, Blob<'_>)]) -> Result<Vec<usize>> {
+/// For each blob, the first one that equals it in element type and every byte;
+/// its own number if none does.
+///
+/// # Errors
+/// [`Error::Weight`] when a blob is none of its file; [`Error::Io`].
+pub fn identical(blobs: &[(&WeightFile, Blob<'_>)]) -> Result<Vec<usize>> {
     let mut first: Vec<usize> = (0..blobs.len()).collect();
     let mut alike: BTreeMap<(StorageType, u64, u64), Vec<usize>> = BTreeMap::new();
     for (number, (_, blob)) in blobs.iter().enumerate() {

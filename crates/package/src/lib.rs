@@ -16,7 +16,6 @@
 mod archive;
 mod copy;
 mod error;
-mod identical;
 mod join;
 mod manifest;
 mod overlay;
@@ -42,8 +41,7 @@ pub mod proto {
 pub use bytes::Bytes;
 pub use copy::digest;
 pub use error::{Error, Result, WeightFault};
-pub use identical::identical;
-pub use join::{Joined, JoinedWeights, SharedBlobs, join_weights};
+pub use join::{Joined, JoinedWeights, SharedBlobs, identical, join_weights};
 pub use manifest::{Item, Manifest};
 pub use overlay::{Between, Overlaid, overlay_weights, repeated, zeros};
 pub use package::{Container, Package, PackageFile};

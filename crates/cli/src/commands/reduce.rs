@@ -303,7 +303,11 @@ fn save(model: &Model, options: &Options, force: bool) -> anyhow::Result<()> {
         force,
         ..WriteOptions::default()
     };
-    Ok(model.package().save(Changes::default(), &options.output, write)?)
+    let changes = Changes {
+        also_read: vec![options.model.clone()],
+        ..Changes::default()
+    };
+    Ok(model.package().save(changes, &options.output, write)?)
 }
 
 /// Progress, on standard error.

@@ -192,7 +192,8 @@ fn put_back(options: &Options, original: &Path, out: &mut Terminal) -> anyhow::R
     Ok(outcome)
 }
 
-fn save(model: &Model, changes: Changes, options: &Options) -> anyhow::Result<()> {
+fn save(model: &Model, mut changes: Changes, options: &Options) -> anyhow::Result<()> {
+    changes.also_read.extend(options.restore.clone());
     let progress = Progress::bytes("writing");
     let write = WriteOptions {
         force: options.force,

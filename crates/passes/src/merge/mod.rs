@@ -62,6 +62,7 @@ impl Merged<'_> {
             spec: Some(self.spec.with_program(&self.program.to_proto())?),
             weights: self.files.clone(),
             also_read: self.also_read.clone(),
+            ..Changes::default()
         };
         Ok(self.base.package().save(changes, out, options)?)
     }

@@ -178,12 +178,13 @@ impl<'p> Catalog<'p> {
         let mut indices = Vec::new();
         for (index, stored) in self.stored.iter().enumerate() {
             if let Some(blob) = stored.blob {
-                blobs.push(package.blob(&blob.file_name, blob.offset)?);
+                let file = package.weight_file(&blob.file_name)?;
+                blobs.push((file, file.blob(blob.offset)?));
                 indices.push(index);
             }
         }
         let mut first = vec![None; self.stored.len()];
-        for (at, same) in identical(&blobs).into_iter().enumerate() {
+        for (at, same) in identical(&blobs)?.into_iter().enumerate() {
             first[indices[at]] = Some(indices[same]);
         }
         Ok(first)

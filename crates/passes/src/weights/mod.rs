@@ -1,11 +1,11 @@
-//! The weights of a model: which there are, and how they are exchanged, stored
-//! once, taken out and put back.
+//! The weights of a model: which there are, and how they are exchanged, taken
+//! out and put back. (Storing identical ones once is
+//! [`merge::dedup`](crate::merge::dedup).)
 //!
 //! Weights are moved as ranges of files. Nothing here holds more than one of
 //! them in memory.
 
 mod catalog;
-mod dedup;
 mod error;
 mod fill;
 mod replace;
@@ -13,7 +13,6 @@ mod restore;
 mod strip;
 
 pub use catalog::{Catalog, MIN_IMMEDIATE, Site, Storage, Stored, Use};
-pub use dedup::{Deduplicated, dedup};
 pub use error::Error;
 pub use fill::Fill;
 pub use replace::{Offer, ReplaceOptions, Replaced, Replacement, replace};

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use milwright_ir::Model;
-use milwright_package::WriteOptions;
-use milwright_passes::weights::{Deduplicated, dedup};
+use milwright_package::{SharedBlobs, WriteOptions};
+use milwright_passes::merge::dedup;
 use serde::Serialize;
 
 use crate::Outcome;
@@ -42,15 +42,14 @@ struct Report {
     model: String,
     output: String,
     #[serde(flatten)]
-    found: Deduplicated,
+    found: SharedBlobs,
 }
 
 pub(super) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
-    let mut model = Model::open(&options.model)?;
-    let (program, package) = model.parts_mut();
-    let found = dedup(program, package)?;
+    let model = Model::open(&options.model)?;
+    let merged = dedup(&model)?;
     let progress = Progress::bytes("writing");
-    model.save(
+    merged.save(
         &options.output,
         WriteOptions {
             force: options.force,
@@ -63,31 +62,19 @@ pub(super) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         schema: "milwright-weights-dedup/1",
         model: options.model.display().to_string(),
         output: options.output.display().to_string(),
-        found,
+        found: merged.weights,
     };
     if options.json {
         out.json(&report)?;
         return Ok(Outcome::Clean);
     }
     let found = &report.found;
-    for group in found.groups.iter().take(10) {
-        out.line(format!(
-            "{} blobs of {} are the same (the first at offset {})",
-            group.blobs,
-            bytes(group.bytes),
-            group.offset
-        ))?;
-    }
-    if found.groups.len() > 10 {
-        out.line(format!("and {} more groups", found.groups.len() - 10))?;
-    }
     out.line(format!(
-        "{} of {} blobs and {} of {} stay: {} saved",
+        "{} of {} blobs stay, {}; {} saved",
         found.blobs,
-        found.blobs_before,
+        found.blobs + found.shared_blobs,
         bytes(found.bytes),
-        bytes(found.bytes_before),
-        bytes(found.bytes_before - found.bytes)
+        bytes(found.saved_bytes)
     ))?;
     out.line(format!("wrote {}", report.output))?;
     Ok(Outcome::Clean)

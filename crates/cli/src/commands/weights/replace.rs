@@ -94,8 +94,10 @@ pub(super) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let replaced = replace(&model, offers, &how)
         .with_context(|| format!("{} does not fit the model", options.from.display()))?;
     let progress = Progress::bytes("writing");
+    let mut changes = replaced.changes;
+    changes.also_read = vec![options.from.clone()];
     model.package().save(
-        replaced.changes,
+        changes,
         &options.output,
         WriteOptions {
             force: options.force,
