@@ -327,6 +327,76 @@ fn defect_all_functions_of_several_are_cut() {
 }
 
 #[test]
+fn functions_that_share_nothing_are_cut_by_plans_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("both.mlpackage");
+    let sources = ["asr-encoder/fp16", "transformer-kv/fp16"];
+    let sources = sources.map(|name| fixture(&format!("{name}.mlpackage")));
+    let named = [
+        format!("listen={}", sources[0]),
+        format!("speak={}", sources[1]),
+    ];
+    let args = [
+        "merge",
+        &named[0],
+        &named[1],
+        "--functions",
+        "-o",
+        str(&model),
+    ];
+    expect(0, &args);
+    let out = dir.path().join("parts");
+    let report = json(
+        0,
+        &[
+            "bisect",
+            str(&model),
+            "-o",
+            str(&out),
+            "--parts",
+            "3",
+            "--verify",
+        ],
+    );
+    let other = &list(&report, "functions")[0];
+    assert!(
+        other["places"].as_str().unwrap().contains("its own plan"),
+        "{other}"
+    );
+    for verify in [&report["verify"], &other["verify"]] {
+        assert_eq!(verify["ok"], true, "{verify}");
+    }
+    assert_eq!(weights(&report), weights_of(&model));
+    let merged = dir.path().join("merged.mlpackage");
+    expect(0, &["merge", str(&out), "-o", str(&merged), "--verify"]);
+    // Each function is the model that it was.
+    let merged = Model::open(&merged).unwrap();
+    for (name, source) in ["listen", "speak"].iter().zip(&sources) {
+        let source = Model::open(source).unwrap();
+        let (before, after) = (
+            same_program::lines(&source, "main", true),
+            same_program::lines(&merged, name, false),
+        );
+        // The opset is a newer one.
+        let differ = before.iter().filter(|line| !after.contains(line)).count();
+        assert!(
+            differ <= 1 && before.len() == after.len(),
+            "{name}: {differ} lines differ"
+        );
+    }
+    // The limit is for what all functions need together.
+    let half = weights_of(Path::new(&sources[0])) * 6 / 10;
+    let args = [
+        "bisect",
+        str(&model),
+        "--dry-run",
+        "--max-size",
+        &half.to_string(),
+    ];
+    refused(&args, &["with all functions"]);
+}
+
+#[test]
 fn a_tied_weight_has_one_owner_if_that_is_possible() {
     let dir = tempfile::tempdir().unwrap();
     let tied = transformer::Measures {

@@ -448,7 +448,10 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
     if options.split_linear.is_some() && report.divided.is_empty() && report.left_whole.is_empty() {
         out.line("no product has so many channels that it would be divided")?;
     }
-    out.heading("parts")?;
+    match report.functions.is_empty() {
+        true => out.heading("parts")?,
+        false => out.heading(&format!("parts, by function {}", report.function))?,
+    }
     let mut table = Table::new(&["stage", ">ops", ">weights", ">share", ">multiply-adds"]);
     let all: u64 = report.stages.iter().map(|s| s.weights).sum();
     for stage in &report.stages {

@@ -45,21 +45,35 @@ pub fn correspond(
             labels.collect()
         })
         .collect();
+    // Of equal ways, the one in which what has one name is in one stage.
+    let names: BTreeMap<(&str, &str), usize> = (labels.iter().enumerate())
+        .filter_map(|(node, &label)| Some((called(leader, node)?, label)))
+        .collect();
+    let named: Vec<Option<usize>> = (0..graph.nodes.len())
+        .map(|node| names.get(&called(graph, node)?).copied())
+        .collect();
+    let most = graph.nodes.len() as i128 + 1;
     let price = Price {
         stages,
         node: &|node, stage| match wanted[node].is_empty() || wanted[node].contains(&stage) {
-            true => 0,
+            true => i128::from(named[node].is_some_and(|label| label != stage)),
             false => NEVER,
         },
         edge: &|edge, _| match whole.get(edge) {
             Some(true) => NEVER,
-            _ => (i128::from(costs.bytes[edge]) * 4 + 1).min(NEVER >> 24),
+            _ => ((i128::from(costs.bytes[edge]) + 1) * most).min(NEVER >> 24),
         },
         tied: true,
     };
     let (_, found) = cheapest(graph, &price)?;
     let used: BTreeSet<usize> = found.iter().copied().collect();
     (used.len() == stages && Plan::new(graph, &found).is_ok()).then_some(found)
+}
+
+/// The name of a node's first result, and its type.
+fn called<'p>(graph: &Graph<'p>, node: usize) -> Option<(&'p str, &'p str)> {
+    let op = &graph.program.ops[graph.nodes[node]];
+    Some((graph.name(*op.outputs.first()?), op.op_type.as_str()))
 }
 
 /// The weights that a node reads.

@@ -531,7 +531,7 @@ impl Fused<'_, '_> {
             read.extend(blocks.flat_map(|&b| program.blocks[b].outputs.iter().copied()));
         }
         let unread = |v: &ValueId| !read.contains(v);
-        let dead: HashSet<OpId> = self
+        let dead: BTreeSet<OpId> = self
             .loose
             .iter()
             .filter(|v| unread(v))
