@@ -366,7 +366,9 @@ fn functions_that_share_nothing_are_cut_by_plans_of_their_own() {
     for verify in [&report["verify"], &other["verify"]] {
         assert_eq!(verify["ok"], true, "{verify}");
     }
-    assert_eq!(weights(&report), weights_of(&model));
+    // What both use by chance may be in several parts.
+    let (whole, parts) = (weights_of(&model), weights(&report));
+    assert!(whole <= parts && parts < whole + whole / 10, "{parts} of {whole}");
     let merged = dir.path().join("merged.mlpackage");
     expect(0, &["merge", str(&out), "-o", str(&merged), "--verify"]);
     // Each function is the model that it was.
