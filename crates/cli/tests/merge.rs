@@ -281,12 +281,16 @@ fn what_cannot_be_merged_is_refused() {
         common::fixtures().display()
     );
     let folder = dir.path().join("parts");
-    expect(0, &["bisect", &kv, "-o", str(&folder), "--parts", "2"]);
+    let report = json(0, &["bisect", &kv, "-o", str(&folder), "--parts", "2"]);
+    let value = report["seams"][0]["values"][0]["value"].as_str().unwrap();
+    let half = dir.path().join("half.mlpackage");
+    expect(0, &["extract", &kv, "-o", str(&half), "--outputs", value]);
     let changed = folder.join("stage2.mlpackage/Manifest.json");
     let one = format!("a={mel}");
     let cases: Vec<(Vec<&str>, &str)> = vec![
         (vec![&mel], "nothing to merge it with"),
-        (vec![&kv, &other], "both keep a state"),
+        (vec![&kv, &other], "gives too"),
+        (vec![str(&half), &other], "both keep a state"),
         (vec![&mel, &several], "several functions"),
         (vec![&mel, &pipeline], "pipeline"),
         (vec![&mel, &mel], "gives too"),

@@ -169,7 +169,10 @@ fn every_function_has_its_own_wiring() {
             |f| f.outputs.push("nothing".to_owned()),
             "function `step`: no stage gives `nothing`",
         ),
-        (|f| f.stages[0].inputs.clear(), "`x`"),
+        (
+            |f| f.stages[1].inputs[0].from = Origin::Caller,
+            "function `step`: stage `b` says that",
+        ),
     ];
     for (change, message) in wrong {
         let mut broken = manifest.clone();
