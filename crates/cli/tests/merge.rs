@@ -291,6 +291,8 @@ fn what_cannot_be_merged_is_refused() {
         (vec![&mel], "nothing to merge it with"),
         (vec![&kv, &other], "gives too"),
         (vec![str(&half), &other], "both keep a state"),
+        (vec![&one, &mel], "add --functions"),
+        (vec!["no-such-model"], "no-such-model"),
         (vec![&mel, &several], "several functions"),
         (vec![&mel, &pipeline], "pipeline"),
         (vec![&mel, &mel], "gives too"),
@@ -333,6 +335,20 @@ fn what_cannot_be_merged_is_refused() {
         &["lies inside"],
     );
     println!("{} refused", cases.len() + 3);
+}
+
+#[test]
+fn models_that_share_nothing_run_beside_each_other_and_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("both.mlpackage");
+    let models = ["mel-frontend/fp32", "transformer-flexible/fp32"];
+    let models = models.map(|name| fixture(&format!("{name}.mlpackage")));
+    let report = merge(&[&models[0], &models[1]], &out, &[]);
+    let beside = report["beside"].as_array().unwrap();
+    println!("{beside:?}, {}", report["functions"]);
+    assert_eq!(beside.len(), 2);
+    let outputs = &report["functions"][0]["outputs"];
+    assert_eq!(outputs, &serde_json::json!(["mel", "features", "logits"]));
 }
 
 #[test]

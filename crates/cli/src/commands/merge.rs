@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use milwright_ir::Model;
 use milwright_ir::features::Description;
 use milwright_package::{
-    Package, PipelineFolder, PipelineManifest, SharedBlobs, WriteOptions, check_pipeline,
-    save_pipeline,
+    Origin, Package, PipelineFolder, PipelineManifest, SharedBlobs, StageRecord, WriteOptions,
+    check_pipeline, save_pipeline,
 };
 use milwright_passes::merge::{self, FunctionSource, LeftOut, Merged, Wiring};
 use milwright_verify::Executable;
@@ -100,6 +100,8 @@ struct Report {
     /// None for a pipeline, whose stages keep their files.
     weights: Option<SharedBlobs>,
     functions: Vec<FunctionReport>,
+    /// Models that take nothing from another one, and give nothing to one.
+    beside: Vec<String>,
     /// What the new model does not have, because the first one has something
     /// else.
     left_out: Vec<LeftOut>,
@@ -164,21 +166,39 @@ impl Chain {
                 wiring: Wiring::OneModel,
             });
         }
-        if models.len() < 2 {
+        if let Some(named) = models.iter().find(|m| m.contains('=') && !Path::new(m).exists()) {
+            bail!("{named}: NAME=MODEL makes the model a function; for that, add --functions");
+        }
+        let packages = models.iter().map(Package::open);
+        let packages = packages.collect::<Result<Vec<_>, _>>()?;
+        if packages.len() < 2 {
             bail!(
                 "{} is one model, and there is nothing to merge it with; name a folder of stages, \
                  or several models in the order in which they run",
                 models.join(" ")
             );
         }
-        let packages = models.iter().map(Package::open);
-        let packages = packages.collect::<Result<Vec<_>, _>>()?;
         Ok(Chain {
             name: models.join(", "),
             manifest: PipelineManifest::wired(&packages)?,
             packages,
             wiring: Wiring::Names,
         })
+    }
+
+    /// Models that take nothing from another one, and give nothing to one.
+    fn beside(&self) -> Vec<String> {
+        let from = |stage: &StageRecord| {
+            let origins = stage.inputs.iter().map(|input| input.from.clone());
+            origins.filter(|from| *from != Origin::Caller).collect::<Vec<_>>()
+        };
+        let stages = &self.manifest.stages;
+        let taken: Vec<Origin> = stages.iter().flat_map(from).collect();
+        let alone = |stage: &&StageRecord| {
+            from(stage).is_empty() && !taken.contains(&Origin::Stage(stage.name.clone()))
+        };
+        let alone = stages.iter().filter(alone);
+        alone.map(|stage| stage.package.clone()).collect()
     }
 
     /// The models, to be run.
@@ -192,6 +212,7 @@ fn stages(options: &Options) -> anyhow::Result<Report> {
     let chain = Chain::open(&options.models)?;
     let kind = if options.pipeline { "pipeline" } else { "stages" };
     let mut report = Report::new(options, kind);
+    report.beside = chain.beside();
     let names: Vec<String> = chain.manifest.function_names().map(str::to_owned).collect();
     let compare = |finished: &Path| {
         let whole = opened(finished, options)?;
@@ -376,6 +397,7 @@ impl Report {
             operations: None,
             weights: None,
             functions: Vec::new(),
+            beside: Vec::new(),
             left_out: Vec::new(),
             verify: Vec::new(),
         }
@@ -490,6 +512,11 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
         if let Some(why) = &f.why_older {
             out.line(format!("`{}` keeps the opset {}: {why}", f.name, f.opset))?;
         }
+    }
+    for model in &report.beside {
+        out.line(format!(
+            "{model} takes nothing from another model and gives nothing to one: it runs beside them"
+        ))?;
     }
     for left in &report.left_out {
         out.line(format!("not in it: {} of {}", left.what, left.model))?;

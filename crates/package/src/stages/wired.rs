@@ -76,7 +76,7 @@ impl PipelineManifest {
                         reason: format!(
                             "it gives `{}`, which `{}` gives too, and nothing between them takes \
                              it; rename one of them",
-                            feature.name, stages[earlier].name
+                            feature.name, stages[earlier].package
                         ),
                     });
                 }
