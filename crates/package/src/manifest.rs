@@ -164,6 +164,24 @@ impl Manifest {
         })
     }
 
+    /// The manifest with an item for a weight file (relative to the package),
+    /// or for the folder around it, if it has none yet.
+    ///
+    /// # Errors
+    /// As [`Manifest::with_weights`].
+    pub(crate) fn covering(&self, path: &str, spec_path: &str) -> Result<Manifest> {
+        if self.covers(path) {
+            return Ok(self.clone());
+        }
+        let folder = relative::folder(path).trim_end_matches('/');
+        let item = if folder == relative::folder(spec_path).trim_end_matches('/') {
+            path
+        } else {
+            folder
+        };
+        self.with_weights(item.strip_prefix(DATA).unwrap_or(item))
+    }
+
     fn from_json(json: Value) -> Manifest {
         let items = json
             .get("itemInfoEntries")

@@ -11,10 +11,12 @@ use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::manifest::{DATA, Manifest};
 use crate::relative;
+use crate::save::Changes;
 use crate::source::{Source, Stamp};
 use crate::spec::Spec;
 use crate::stages::PipelineFolder;
 use crate::weights::{Blob, WeightFile};
+use crate::write::{self, Piece};
 
 pub(crate) const MANIFEST: &str = "Manifest.json";
 /// Where a fresh package has its spec, relative to `Data`.
@@ -35,6 +37,10 @@ pub enum Container {
     Zip,
     /// A bare spec (`.mlmodel`), with its weights beside it if it has some.
     Model,
+    /// MIL text (`.mil`), with its weights beside it if it has some.
+    Text,
+    /// A compiled model (`.mlmodelc`).
+    Compiled,
 }
 
 impl Container {
@@ -44,6 +50,8 @@ impl Container {
             Container::Folder => "package folder",
             Container::Zip => "zipped package",
             Container::Model => "model file",
+            Container::Text => "MIL text",
+            Container::Compiled => "compiled model",
         }
     }
 }
@@ -53,6 +61,8 @@ enum Place {
     /// A file of its own, and what it was when it was found.
     Disk(PathBuf, Stamp),
     Zip(usize),
+    /// Not in a file of its own.
+    Made(Vec<Piece>),
 }
 
 /// One file of a package.
@@ -143,7 +153,8 @@ impl Package {
         } else if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("mlmodel")) {
             Self::open_model(path)
         } else {
-            let reason = "it is a file, but neither a zip nor named `.mlmodel`".to_owned();
+            let reason =
+                "it is a file, but neither a zip nor named `.mlmodel` or `.mil`".to_owned();
             Err(Error::NotAModel {
                 path: path.to_owned(),
                 reason,
@@ -224,24 +235,40 @@ impl Package {
         })
     }
 
-    /// A bare spec is taken for a package that has the spec and the weight
-    /// files which it names in the usual places.
     fn open_model(path: &Path) -> Result<Package> {
         let source = Source::open(path)?;
-        let bytes = read_whole(&source)?;
-        let spec_path = format!("{DATA}{FRESH_SPEC}");
-        let len = bytes.len() as u64;
-        let spec = Spec::parse(bytes, path)?;
-        let mut files = vec![PackageFile::new(
-            spec_path.clone(),
-            len,
-            Place::Disk(path.into(), source.stamp()),
-        )];
+        let spec = Spec::parse(read_whole(&source)?, path)?;
+        let place = Place::Disk(path.into(), source.stamp());
         let beside = path.parent().unwrap_or(Path::new(""));
-        let inside = if beside.as_os_str().is_empty() {
+        Self::with_spec(spec, place, Container::Model, path, beside)
+    }
+
+    /// A package that has a spec, and the weight files which the spec names, in
+    /// the usual places. The weight files are looked for in `folder`, which
+    /// stands for the `@model_path/` of their names; `path` is what was opened.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] when the spec is damaged, [`Error::UnsafePath`] when a
+    /// weight file is, by way of a link, outside of the folder.
+    pub fn around(spec: Spec, container: Container, path: &Path, folder: &Path) -> Result<Package> {
+        let place = Place::Made(vec![Piece::Bytes(spec.bytes().clone())]);
+        Self::with_spec(spec, place, container, path, folder)
+    }
+
+    fn with_spec(
+        spec: Spec,
+        place: Place,
+        container: Container,
+        path: &Path,
+        folder: &Path,
+    ) -> Result<Package> {
+        let spec_path = format!("{DATA}{FRESH_SPEC}");
+        let len = spec.bytes().len() as u64;
+        let mut files = vec![PackageFile::new(spec_path.clone(), len, place)];
+        let inside = if folder.as_os_str().is_empty() {
             Path::new(".")
         } else {
-            beside
+            folder
         };
         let inside = inside.canonicalize().map_err(Error::io("open", inside))?;
         for name in spec.weight_file_names()? {
@@ -251,7 +278,7 @@ impl Package {
             if relative::check(rest).is_err() {
                 continue; // refused by name when a value asks for it
             }
-            let file = beside.join(rest);
+            let file = folder.join(rest);
             let Ok(metadata) = fs::metadata(&file) else {
                 continue;
             };
@@ -264,7 +291,7 @@ impl Package {
         let manifest = Manifest::new(FRESH_SPEC, weights);
         Ok(Package {
             path: path.to_owned(),
-            container: Container::Model,
+            container,
             archive: None,
             manifest,
             spec,
@@ -272,6 +299,33 @@ impl Package {
             files,
             empty_folders: Vec::new(),
         })
+    }
+
+    /// The package with `changes`, in memory: what [`Package::save`] would
+    /// write, open.
+    ///
+    /// # Errors
+    /// [`Error::WeightName`] for a name that is refused.
+    pub fn changed(mut self, changes: Changes) -> Result<Package> {
+        for (name, pieces) in changes.weights {
+            let path = self.place_weights(&name)?;
+            self.manifest = self.manifest.covering(&path, &self.spec_path)?;
+            self.make_file(path, pieces);
+        }
+        if let Some(spec) = changes.spec {
+            let pieces = vec![Piece::Bytes(spec.bytes().clone())];
+            self.make_file(self.spec_path.clone(), pieces);
+            self.spec = spec;
+        }
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(self)
+    }
+
+    fn make_file(&mut self, path: String, pieces: Vec<Piece>) {
+        self.files.retain(|file| file.path != path);
+        let len = pieces.iter().map(Piece::len).sum();
+        self.files
+            .push(PackageFile::new(path, len, Place::Made(pieces)));
     }
 
     /// What was opened.
@@ -312,7 +366,7 @@ impl Package {
 
     /// A file of the package as a range to copy or to hash. An entry of a zip
     /// is read through once to check it, and unpacked to a temporary file when
-    /// it is compressed.
+    /// it is compressed; what is no file yet is written to one.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Zip`]; [`Error::InputChanged`] when it is another
@@ -325,6 +379,7 @@ impl Package {
             (Place::Zip(index), Some(archive)) => archive.source(*index, &file.path)?,
             (Place::Zip(_), None) => return Err(missing_spec(self.path.join(&file.path))),
             (Place::Disk(path, stamp), _) => Source::open_same(path, *stamp)?,
+            (Place::Made(pieces), _) => write::source_of(pieces, &self.path.join(&file.path))?,
         };
         Ok(file.source.get_or_init(|| source).clone())
     }
@@ -349,7 +404,8 @@ impl Package {
             .find_map(|wanted| self.files.iter().find(|file| file.path == wanted))
             .ok_or_else(|| Error::MissingFile {
                 path: match self.container {
-                    Container::Model => self.path.with_file_name("").join(rest),
+                    Container::Model | Container::Text => self.path.with_file_name("").join(rest),
+                    Container::Compiled => self.path.join(rest),
                     Container::Folder | Container::Zip => self.path.join(beside),
                 },
                 needed_by: format!("the program keeps weights in `{name}`"),
@@ -489,15 +545,24 @@ fn explain_missing_manifest(path: &Path) -> Result<Error> {
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
     names.sort();
-    if names
-        .iter()
-        .any(|name| name == "coremldata.bin" || name == "model.mil")
-    {
-        let reason = "it is a compiled model; open the `.mlpackage` that it was compiled from";
-        return Ok(Error::NotAModel {
+    let refuse = |reason: String| {
+        Ok(Error::NotAModel {
             path: path.to_owned(),
-            reason: reason.to_owned(),
-        });
+            reason,
+        })
+    };
+    if names.iter().any(|name| name == "model0") {
+        return refuse(format!(
+            "it is a compiled pipeline; name one of its stages, such as {}",
+            path.join("model0").display()
+        ));
+    }
+    if names.iter().any(|name| name == "coremldata.bin") {
+        return refuse(
+            "it is a compiled model without MIL text (`model.mil`), such as a neural network or a \
+             tree ensemble; open the `.mlpackage` or `.mlmodel` that it was compiled from"
+                .to_owned(),
+        );
     }
     let found = match &names[..] {
         [] => "the folder is empty".to_owned(),

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::manifest::DATA;
 use crate::package::{MANIFEST, Package};
 use crate::publish::{check_output, check_overlap};
-use crate::relative;
 use crate::spec::Spec;
 use crate::write::{Form, Piece, WriteOptions, WritePlan};
 
@@ -69,15 +67,7 @@ impl Package {
         let mut new_weights = Vec::with_capacity(changes.weights.len());
         for (name, pieces) in changes.weights {
             let path = self.place_weights(&name)?;
-            if !manifest.covers(&path) {
-                let folder = relative::folder(&path).trim_end_matches('/');
-                let item = if folder == relative::folder(self.spec_path()).trim_end_matches('/') {
-                    &path
-                } else {
-                    folder
-                };
-                manifest = manifest.with_weights(item.strip_prefix(DATA).unwrap_or(item))?;
-            }
+            manifest = manifest.covering(&path, self.spec_path())?;
             new_weights.push((path, pieces));
         }
         let mut plan = WritePlan::default();
@@ -127,7 +117,7 @@ impl Package {
     }
 
     /// Where a weight file is, or would be if it is new.
-    fn place_weights(&self, name: &str) -> Result<String> {
+    pub(crate) fn place_weights(&self, name: &str) -> Result<String> {
         match self.resolve_weight_file(name) {
             Ok(file) => Ok(file.path().to_owned()),
             Err(Error::MissingFile { .. }) => self.beside_spec(name),

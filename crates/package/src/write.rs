@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::publish::{
     check_output, folder_of, publish_folder, sync_folders, sync_parent, temporary, write_file,
 };
-use crate::source::Source;
+use crate::source::{Source, Stamp};
 use crate::stages::StageFile;
 
 /// A part of a file to be written.
@@ -329,4 +329,33 @@ impl WritePlan {
 /// What a `zip` operation on the output failed with.
 fn zip_failed(out: &Path) -> impl Fn(zip::result::ZipError) -> Error {
     move |error| Error::io("write", out)(error.into())
+}
+
+/// Pieces as one file: a temporary one that has no name any more. `shown` is
+/// for messages.
+pub(crate) fn source_of(pieces: &[Piece], shown: &Path) -> Result<Source> {
+    if let [Piece::Range(source)] = pieces {
+        return Ok(source.clone());
+    }
+    let folder = std::env::temp_dir();
+    let mut file =
+        tempfile::tempfile_in(&folder).map_err(Error::io("create a temporary file in", folder))?;
+    let mut work = Work {
+        done: 0,
+        total: 0,
+        report: None,
+        review: None,
+        files: None,
+        compress: false,
+        durable: false,
+        copier: Copier::new(true),
+    };
+    let target = &mut Target::File {
+        file: &mut file,
+        len: 0,
+    };
+    work.write("", pieces, target, shown)?;
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(Error::io("read the size of", shown))?;
+    Ok(Source::new(file, shown, Stamp::of(&metadata), 0, work.done))
 }
