@@ -64,14 +64,16 @@ pub enum TensorData {
 }
 
 impl TensorData {
-    /// Elements, little-endian, in the field that the format uses for their
-    /// type.
+    /// Elements in the field that the format uses for their type, from
+    /// little-endian packed bytes.
     pub fn from_bytes(dtype: DataType, bytes: &Bytes) -> Self {
         match dtype {
             DataType::Float32 => Self::Floats(each(bytes, f32::from_le_bytes)),
             DataType::Float64 => Self::Doubles(each(bytes, f64::from_le_bytes)),
             DataType::Int32 => Self::Ints(each(bytes, i32::from_le_bytes)),
-            DataType::Int64 => Self::LongInts(each(bytes, i64::from_le_bytes)),
+            DataType::Int16 => Self::Ints(each(bytes, |b| i16::from_le_bytes(b).into())),
+            DataType::UInt16 => Self::Ints(each(bytes, |b| u16::from_le_bytes(b).into())),
+            DataType::Int64 | DataType::UInt64 => Self::LongInts(each(bytes, i64::from_le_bytes)),
             DataType::Bool => Self::Bools(bytes.iter().map(|&b| b != 0).collect()),
             _ => Self::Bytes(bytes.clone()),
         }

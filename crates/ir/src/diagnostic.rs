@@ -1,6 +1,7 @@
 //! Findings: what is wrong with a model, as data.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -28,6 +29,44 @@ impl fmt::Display for Severity {
     }
 }
 
+/// A place in a text that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TextSpan {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column of the first character, from 1.
+    pub column: usize,
+    /// First byte.
+    pub start: usize,
+    /// Byte after the last.
+    pub end: usize,
+}
+
+impl TextSpan {
+    /// The place of a range of bytes in a text; what lies outside of the text,
+    /// or inside of a character, counts as the nearest place before it.
+    pub fn of(text: &str, range: Range<usize>) -> Self {
+        let start = floor(text, range.start);
+        let end = floor(text, range.end).max(start);
+        let before = &text[..start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Self {
+            line: before.bytes().filter(|&b| b == b'\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            start,
+            end,
+        }
+    }
+}
+
+fn floor(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at)
+        .rev()
+        .find(|&i| text.is_char_boundary(i))
+        .unwrap_or(0)
+}
+
 /// Where something was found; each part as far as it applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Location {
@@ -43,6 +82,9 @@ pub struct Location {
     /// Name of the value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Where it stands, in a model that was read from text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextSpan>,
     /// The operation in its program, for callers that hold one.
     #[serde(skip)]
     pub op_id: Option<OpId>,
@@ -59,8 +101,14 @@ impl fmt::Display for Location {
         let named = parts
             .iter()
             .filter_map(|(kind, name)| Some((kind, name.as_ref()?)));
-        for (i, (kind, name)) in named.enumerate() {
-            write!(f, "{}{kind} `{name}`", if i > 0 { ", " } else { "" })?;
+        let mut separator = "";
+        if let Some(at) = &self.text {
+            write!(f, "line {}, column {}", at.line, at.column)?;
+            separator = ", ";
+        }
+        for (kind, name) in named {
+            write!(f, "{separator}{kind} `{name}`")?;
+            separator = ", ";
         }
         Ok(())
     }

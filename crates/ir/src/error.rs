@@ -1,7 +1,10 @@
 //! What can go wrong in this crate.
 
+use std::path::PathBuf;
+
 use crate::arena::OpId;
 use crate::constant::ConstError;
+use crate::text::TextErrors;
 
 /// An error of reading, changing or writing a program.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,17 @@ pub enum Error {
     NotAProgram {
         /// Kind of the model.
         kind: String,
+    },
+    /// MIL text cannot be read, or does not make a model.
+    #[error("`{}` is no valid MIL text ({count} error{})", path.display(), if *count == 1 { "" } else { "s" })]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// How many findings there are.
+        count: usize,
+        /// The findings, with the text.
+        #[source]
+        errors: TextErrors,
     },
     /// There is no such function.
     #[error("no function named {wanted:?}; the model has: {}", available.join(", "))]

@@ -288,6 +288,58 @@ fn image(i: &proto::ImageFeatureType) -> ImageFeature {
     }
 }
 
+impl ArrayFeature {
+    /// The message of this feature; `None` when no feature can have its element
+    /// type.
+    pub fn to_proto(&self) -> Option<proto::ArrayFeatureType> {
+        use proto::array_feature_type::{
+            ArrayDataType as A, DefaultOptionalValue as D, EnumeratedShapes, Shape,
+            ShapeFlexibility, ShapeRange,
+        };
+        let data_type = match self.dtype? {
+            DataType::Float16 => A::Float16,
+            DataType::Float32 => A::Float32,
+            DataType::Float64 => A::Double,
+            DataType::Int8 => A::Int8,
+            DataType::Int32 => A::Int32,
+            _ => return None,
+        };
+        let signed = |shape: &[u64]| -> Vec<i64> {
+            let sizes = shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX));
+            sizes.collect()
+        };
+        let shape_flexibility = match &self.flexibility {
+            Flexibility::Fixed => None,
+            Flexibility::Enumerated(shapes) => {
+                let shapes = shapes.iter().map(|s| Shape { shape: signed(s) });
+                Some(ShapeFlexibility::EnumeratedShapes(EnumeratedShapes {
+                    shapes: shapes.collect(),
+                }))
+            }
+            Flexibility::Ranges(ranges) => {
+                let size_ranges = ranges.iter().map(|&(lower_bound, high)| proto::SizeRange {
+                    lower_bound,
+                    upper_bound: high.and_then(|h| i64::try_from(h).ok()).unwrap_or(-1),
+                });
+                Some(ShapeFlexibility::ShapeRange(ShapeRange {
+                    size_ranges: size_ranges.collect(),
+                }))
+            }
+        };
+        let default_optional_value = self.default.map(|x| match data_type {
+            A::Int32 | A::Int8 => D::IntDefaultValue(x as i32),
+            A::Double => D::DoubleDefaultValue(x),
+            _ => D::FloatDefaultValue(x as f32),
+        });
+        Some(proto::ArrayFeatureType {
+            shape: signed(&self.shape),
+            data_type: data_type.into(),
+            shape_flexibility,
+            default_optional_value,
+        })
+    }
+}
+
 fn range(r: &proto::SizeRange) -> (u64, Option<u64>) {
     // A negative upper bound means that there is none.
     (r.lower_bound, u64::try_from(r.upper_bound).ok())

@@ -15,8 +15,10 @@ mod error;
 pub mod features;
 mod model;
 pub mod names;
+mod open;
 pub mod ops;
 mod program;
+pub mod random;
 mod save;
 pub mod shape;
 pub mod sizes;
@@ -30,9 +32,10 @@ pub use arena::{BlockId, OpId, ValueId};
 pub use constant::{
     BlobData, BlobRange, BlobRef, BlobSource, ConstData, ConstError, Constant, NoBlobs, TensorData,
 };
-pub use diagnostic::{Diagnostic, Location, Severity};
+pub use diagnostic::{Diagnostic, Location, Severity, TextSpan};
 pub use error::Error;
 pub use model::Model;
+pub use open::{TextFile, open, open_noting};
 pub use program::{Arg, Attributes, Block, Function, Op, Program, Value, ValueDef};
 pub use save::SaveReport;
 pub use sizes::Sizes;

@@ -20,12 +20,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a `.mlpackage` directory, a zip of one, or a `.mlmodel`.
+    /// Opens a model in any form: a `.mlpackage` directory, a zip of one, a
+    /// `.mlmodel`, MIL text, a compiled model.
     ///
     /// # Errors
-    /// The container is damaged, or the model is not an ML Program.
+    /// Those of [`open`](crate::open()), or the model is not an ML Program.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::from_package(Package::open(path)?)
+        Self::from_package(crate::open(path)?)
     }
 
     /// Decodes the program of an opened package.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use milwright_package::{Changes, Message, NewBlob, NewData, Package, Spec, WriteOptions};
+use milwright_package::{
+    Changes, Container, Message, NewBlob, NewData, Package, Spec, WriteOptions,
+};
 use milwright_package::{RewrittenWeights, rewrite_weights};
 
 use crate::constant::{BlobRange, BlobRef, ConstData, Constant, TensorData};
@@ -73,6 +75,12 @@ fn changes(
 ) -> Result<(Changes, SaveReport), Error> {
     let mut report = SaveReport::default();
     let mut changes = Changes::default();
+    // Text often travels without its weights; a package never should.
+    if matches!(package.container(), Container::Text | Container::Compiled) {
+        for name in package.spec().weight_file_names()? {
+            package.resolve_weight_file(&name)?;
+        }
+    }
     if spec.bytes() != package.spec().bytes() {
         report.changed = true;
         changes.spec = Some(spec.clone());
@@ -84,6 +92,25 @@ fn changes(
         changes.spec = Some(spec.with_program(&program.to_proto())?);
     }
     Ok((changes, report))
+}
+
+/// A program with its new weights in the weight files, and those files; `None`
+/// when it has no new weights.
+pub(crate) fn moved_weights(
+    mut program: Program,
+    package: &Package,
+) -> Result<Option<(Changes, Program)>, Error> {
+    let mut any = false;
+    program.visit_constants(&mut |c| any |= matches!(c.data, ConstData::New(_)));
+    if !any {
+        return Ok(None);
+    }
+    let weights = move_weights(&mut program, package, &mut SaveReport::default())?;
+    let changes = Changes {
+        weights,
+        ..Changes::default()
+    };
+    Ok(Some((changes, program)))
 }
 
 fn is_unchanged(program: &Program, spec: &Spec) -> Result<bool, Error> {

@@ -9,7 +9,7 @@ use milwright_ir::{Arg, BlobSource, Function, OpId, OpView, Program, ValueId};
 use crate::array::{Array, Data, Kind, NamedArrays, element_count};
 use crate::error::Error;
 use crate::features::Input;
-use crate::random::Random;
+use milwright_ir::random::Random;
 
 /// Tensors by input name, as a session takes them.
 pub type Feed = HashMap<String, candle_core::Tensor>;

@@ -57,7 +57,7 @@ impl Executable {
             let folder = PipelineFolder::open(path).map_err(milwright_ir::Error::from)?;
             return Self::from_stages(folder, &path.display().to_string());
         }
-        let package = Package::open(path).map_err(milwright_ir::Error::from)?;
+        let package = milwright_ir::open(path)?;
         Self::from_package(package, &path.display().to_string())
     }
 

@@ -79,6 +79,9 @@ struct Report {
     ok: bool,
     input: String,
     output: String,
+    /// What a model that is text does not say: the output lacks it, or has it
+    /// by a guess.
+    unknown: Vec<String>,
     #[serde(flatten)]
     saved: SaveReport,
     /// What each pass did.
@@ -91,7 +94,7 @@ struct Report {
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
     let pipeline = Pipeline::parse(&options.passes)?;
-    let package = Package::open(&options.model)?;
+    let (package, unknown) = milwright_ir::open_noting(&options.model)?;
     let is_program = package.spec().kind().is_ml_program();
     if !is_program && (options.verify || !pipeline.steps.is_empty()) {
         bail!(
@@ -105,6 +108,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         ok: false,
         input: options.model.display().to_string(),
         output: options.output.display().to_string(),
+        unknown,
         saved: SaveReport::default(),
         passes: Vec::new(),
         conv_left: BTreeMap::new(),
@@ -221,6 +225,9 @@ fn compare(finished: &Path, options: &Options) -> anyhow::Result<Vec<Comparison>
 }
 
 fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Result<()> {
+    for fact in &report.unknown {
+        out.line(format!("note: {fact}"))?;
+    }
     for step in &report.passes {
         show_step(step, out)?;
     }

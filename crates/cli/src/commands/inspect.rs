@@ -6,7 +6,7 @@ use milwright_ir::cost::total;
 use milwright_ir::sizes::default_shapes;
 use milwright_ir::{BlobSource, Model, Program, Sizes};
 use milwright_ir::features::{Description, Feature, FeatureKind, Flexibility};
-use milwright_package::{Container, Package, PipelineFolder, Spec};
+use milwright_package::{Container, PipelineFolder, Spec};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -128,11 +128,13 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         stages::inspect(&options.model, options.json, out)?;
         return Ok(Outcome::Clean);
     }
-    let package = Package::open(&options.model)?;
+    let package = milwright_ir::open(&options.model)?;
     let container = match package.container() {
         Container::Folder => "folder",
         Container::Zip => "zip",
         Container::Model => "model",
+        Container::Text => "text",
+        Container::Compiled => "compiled",
     };
     let files = package
         .files()

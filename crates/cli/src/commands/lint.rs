@@ -209,7 +209,7 @@ fn open(path: &Path, unit: Option<&str>) -> anyhow::Result<(Vec<Package>, Vec<Pa
         }
         return Ok((packages, parts));
     }
-    let package = Package::open(path)?;
+    let package = milwright_ir::open(path)?;
     let units = asked.unwrap_or(Units::ALL);
     let spec = package.spec().clone();
     let parts = if spec.kind().is_pipeline() {

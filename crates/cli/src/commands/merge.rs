@@ -169,7 +169,7 @@ impl Chain {
         if let Some(named) = models.iter().find(|m| m.contains('=') && !Path::new(m).exists()) {
             bail!("{named}: NAME=MODEL makes the model a function; for that, add --functions");
         }
-        let packages = models.iter().map(Package::open);
+        let packages = models.iter().map(milwright_ir::open);
         let packages = packages.collect::<Result<Vec<_>, _>>()?;
         if packages.len() < 2 {
             bail!(

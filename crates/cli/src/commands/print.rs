@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use milwright_ir::Model;
+use milwright_ir::features::Description;
 use milwright_ir::text::{self, Dialect};
+use milwright_ir::{Model, TextFile};
 
 use crate::Outcome;
 use crate::terminal::Terminal;
@@ -36,8 +37,15 @@ enum DialectOption {
 }
 
 pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
-    let model = Model::open(&options.model)?;
-    let program = model.program();
+    // Text is printed as it says it, not as a package of it would hold it.
+    let program = match TextFile::find(&options.model) {
+        Some(file) => file.parse()?.0.program,
+        None => {
+            let model = Model::open(&options.model)?;
+            let description = Description::from_proto(&model.spec().description()?);
+            text::with_shapes(model.program(), &description)
+        }
+    };
     if let Some(name) = &options.function {
         program.function(Some(name))?;
     }
@@ -45,7 +53,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         DialectOption::V1_0 => Dialect::V1_0,
         DialectOption::V1_3 => Dialect::V1_3,
     };
-    let text = text::print(program, dialect, options.function.as_deref());
+    let text = text::print(&program, dialect, options.function.as_deref());
     out.write_all(text.as_bytes())
         .context("cannot write to standard output")?;
     Ok(Outcome::Clean)

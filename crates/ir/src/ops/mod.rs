@@ -121,6 +121,11 @@ impl Opset {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|o| o.name() == name)
     }
+
+    /// The opset of that name in MIL text.
+    pub fn from_text_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|o| o.text_name() == name)
+    }
 }
 
 impl fmt::Display for Opset {

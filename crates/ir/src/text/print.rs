@@ -3,13 +3,15 @@
 //!
 //! Functions, function inputs, arguments and attributes are in alphabetical
 //! order there, whatever their order in the package, and so they are here.
-//! Published compiled models hold no nested block; the form used here for
-//! `cond` and `while_loop` is this project's own (see `docs/decisions.md`).
+//! Published compiled models hold no nested block; for the form used here for
+//! `cond` and `while_loop` see `docs/decisions.md`.
 
 use std::fmt::{self, Write};
+use std::ops::Range;
 
 use half::{bf16, f16};
 
+use super::{elements, float, lex};
 use crate::arena::{BlockId, OpId, ValueId};
 use crate::constant::{BlobRange, ConstData, Constant, TensorData};
 use crate::ops::Opset;
@@ -69,7 +71,11 @@ impl Printer<'_> {
     fn function(&self, out: &mut String, function: &Function) -> fmt::Result {
         for (opset, block) in &function.specializations {
             let shown = Opset::from_name(opset).map_or(opset.as_str(), |o| o.text_name());
-            write!(out, "{INDENT}func {}<{shown}>(", function.name)?;
+            write!(out, "{INDENT}func ")?;
+            name(out, &function.name)?;
+            out.write_str("<")?;
+            name(out, shown)?;
+            out.write_str(">(")?;
             let mut inputs = function.inputs.clone();
             inputs.sort_by(|a, b| self.name(*a).cmp(self.name(*b)));
             self.typed_values(out, &inputs)?;
@@ -85,9 +91,21 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// `{ operations } -> (outputs)`; operations are indented by `depth`.
+    /// `(inputs) [attributes] { operations } -> (outputs)`, in the body of a
+    /// function the first two only when there are any; operations are indented
+    /// by `depth`.
     fn block(&self, out: &mut String, id: BlockId, depth: usize) -> fmt::Result {
         let block = &self.program.blocks[id];
+        let has_attributes = !block.attributes.is_empty();
+        if block.parent.is_some() || !block.inputs.is_empty() || has_attributes {
+            out.write_str("(")?;
+            self.typed_values(out, &block.inputs)?;
+            out.write_str(") ")?;
+        }
+        if has_attributes {
+            self.attributes(out, &block.attributes)?;
+            out.write_str(" ")?;
+        }
         out.write_str("{\n")?;
         for &op in &block.ops {
             self.op(out, op, depth)?;
@@ -95,7 +113,7 @@ impl Printer<'_> {
         write!(out, "{}}} -> (", INDENT.repeat(depth - 1))?;
         for (i, &v) in block.outputs.iter().enumerate() {
             comma(out, i)?;
-            out.write_str(self.name(v))?;
+            name(out, self.name(v))?;
         }
         out.write_str(")")
     }
@@ -107,24 +125,20 @@ impl Printer<'_> {
         if !op.outputs.is_empty() {
             out.write_str(" = ")?;
         }
-        write!(out, "{}(", op.op_type)?;
-        for (i, (name, args)) in sorted(&op.inputs).into_iter().enumerate() {
+        name(out, &op.op_type)?;
+        out.write_str("(")?;
+        for (i, (param, args)) in sorted(&op.inputs).into_iter().enumerate() {
             comma(out, i)?;
-            write!(out, "{name} = ")?;
-            self.args(out, op, name, args)?;
+            name(out, param)?;
+            out.write_str(" = ")?;
+            self.args(out, op, param, args)?;
         }
         out.write_str(")")?;
         if !op.attributes.is_empty() {
             self.attributes(out, &op.attributes)?;
         }
-        for (i, &block) in op.blocks.iter().enumerate() {
-            out.write_str(if i == 0 { " " } else { ", " })?;
-            let inputs = &self.program.blocks[block].inputs;
-            if !inputs.is_empty() {
-                out.write_str("(")?;
-                self.typed_values(out, inputs)?;
-                out.write_str(") ")?;
-            }
+        for &block in &op.blocks {
+            out.write_str(" ")?;
             self.block(out, block, depth + 1)?;
         }
         out.write_str(";\n")
@@ -148,16 +162,17 @@ impl Printer<'_> {
 
     fn arg(&self, out: &mut String, arg: &Arg) -> fmt::Result {
         match arg {
-            Arg::Value(id) => out.write_str(self.name(*id)),
+            Arg::Value(id) => name(out, self.name(*id)),
             Arg::Const(c) => self.constant(out, c),
         }
     }
 
     fn attributes(&self, out: &mut String, attributes: &Attributes) -> fmt::Result {
         out.write_str("[")?;
-        for (i, (name, value)) in sorted(attributes).into_iter().enumerate() {
+        for (i, (attribute, value)) in sorted(attributes).into_iter().enumerate() {
             comma(out, i)?;
-            write!(out, "{name} = ")?;
+            name(out, attribute)?;
+            out.write_str(" = ")?;
             self.constant(out, value)?;
         }
         out.write_str("]")
@@ -167,7 +182,8 @@ impl Printer<'_> {
         for (i, &id) in ids.iter().enumerate() {
             comma(out, i)?;
             self.ty(out, &self.program.values[id].ty)?;
-            write!(out, " {}", self.name(id))?;
+            out.write_str(" ")?;
+            name(out, self.name(id))?;
         }
         Ok(())
     }
@@ -289,23 +305,34 @@ fn comma(out: &mut String, index: usize) -> fmt::Result {
 
 /// The elements of a tensor: nested brackets, one level a dimension.
 fn tensor(out: &mut String, ty: &TensorType, data: &TensorData) -> fmt::Result {
-    let items = items(ty.dtype, data);
+    let elements = Stored { ty, data };
+    if let (TensorData::Bytes(bytes), false) = (data, elements.is_spelled()) {
+        out.write_str("hex(\"")?;
+        bytes.iter().try_for_each(|b| write!(out, "{b:02x}"))?;
+        return out.write_str("\")");
+    }
+    let count = elements.count();
     let shape: Vec<usize> = match ty.known_shape() {
         Some(shape) => shape
             .iter()
             .map(|&d| usize::try_from(d).unwrap_or(usize::MAX))
             .collect(),
-        None => vec![items.len()],
+        None => vec![count],
     };
     // A file may declare a shape that its elements do not fill.
-    let filled = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(items.len());
-    let shape = if filled { shape } else { vec![items.len()] };
-    nest(out, &items, &shape)
+    let filled = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(count);
+    let shape = if filled { shape } else { vec![count] };
+    nest(out, &elements, 0..count, &shape)
 }
 
-fn nest(out: &mut String, items: &[String], shape: &[usize]) -> fmt::Result {
+fn nest(
+    out: &mut String,
+    elements: &Stored<'_>,
+    range: Range<usize>,
+    shape: &[usize],
+) -> fmt::Result {
     match shape {
-        [] => items.iter().try_for_each(|item| out.write_str(item)),
+        [] => range.into_iter().try_for_each(|i| elements.spell(out, i)),
         [_, inner @ ..] => {
             // A shape without elements may have any sizes beside its 0.
             let step = inner
@@ -313,84 +340,107 @@ fn nest(out: &mut String, items: &[String], shape: &[usize]) -> fmt::Result {
                 .fold(1usize, |n, &d| n.saturating_mul(d))
                 .max(1);
             out.write_str("[")?;
-            for (i, chunk) in items.chunks(step).enumerate() {
+            for (i, start) in range.clone().step_by(step).enumerate() {
                 comma(out, i)?;
-                nest(out, chunk, inner)?;
+                let end = start.saturating_add(step).min(range.end);
+                nest(out, elements, start..end, inner)?;
             }
             out.write_str("]")
         }
     }
 }
 
-fn items(dtype: DataType, data: &TensorData) -> Vec<String> {
-    match data {
-        TensorData::Floats(v) => v.iter().map(|&x| hex_float(x.into())).collect(),
-        TensorData::Doubles(v) => v.iter().map(|&x| hex_float(x)).collect(),
-        TensorData::Ints(v) if dtype == DataType::UInt32 => {
-            v.iter().map(|&x| (x as u32).to_string()).collect()
+/// Elements as the file has them.
+struct Stored<'a> {
+    ty: &'a TensorType,
+    data: &'a TensorData,
+}
+
+impl Stored<'_> {
+    /// Whether elements of the type have a spelling of their own.
+    fn is_spelled(&self) -> bool {
+        use DataType as D;
+        !matches!(
+            self.ty.dtype,
+            D::Float8E4M3FN | D::Float8E5M2 | D::Unknown(_)
+        )
+    }
+
+    fn count(&self) -> usize {
+        match self.data {
+            TensorData::Floats(v) => v.len(),
+            TensorData::Doubles(v) => v.len(),
+            TensorData::Ints(v) => v.len(),
+            TensorData::LongInts(v) => v.len(),
+            TensorData::Bools(v) => v.len(),
+            TensorData::Strings(v) => v.len(),
+            TensorData::Bytes(b) => match self.ty.dtype.bits() {
+                // The last byte may be padded.
+                Some(bits @ 1..8) => {
+                    let fit = b.len().saturating_mul(8) / bits as usize;
+                    let declared = self.ty.elements().and_then(|n| usize::try_from(n).ok());
+                    declared.filter(|n| *n <= fit).unwrap_or(fit)
+                }
+                Some(bits) => b.len() / (bits as usize / 8),
+                None => 0,
+            },
+            TensorData::Missing => 0,
         }
-        TensorData::Ints(v) => v.iter().map(ToString::to_string).collect(),
-        TensorData::LongInts(v) if dtype == DataType::UInt64 => {
-            v.iter().map(|&x| (x as u64).to_string()).collect()
+    }
+
+    fn spell(&self, out: &mut String, i: usize) -> fmt::Result {
+        let dtype = self.ty.dtype;
+        match self.data {
+            TensorData::Floats(v) => out.write_str(&float::spell(v[i].into())),
+            TensorData::Doubles(v) => out.write_str(&float::spell(v[i])),
+            TensorData::Ints(v) if dtype == DataType::UInt32 => write!(out, "{}", v[i] as u32),
+            TensorData::Ints(v) => write!(out, "{}", v[i]),
+            TensorData::LongInts(v) if dtype == DataType::UInt64 => write!(out, "{}", v[i] as u64),
+            TensorData::LongInts(v) => write!(out, "{}", v[i]),
+            TensorData::Bools(v) => write!(out, "{}", v[i]),
+            TensorData::Strings(v) => quoted(out, &v[i]),
+            TensorData::Bytes(b) => spell_bytes(out, dtype, b, i),
+            TensorData::Missing => Ok(()),
         }
-        TensorData::LongInts(v) => v.iter().map(ToString::to_string).collect(),
-        TensorData::Bools(v) => v.iter().map(ToString::to_string).collect(),
-        TensorData::Strings(v) => v
-            .iter()
-            .map(|s| {
-                let mut out = String::new();
-                let _ = quoted(&mut out, s);
-                out
-            })
-            .collect(),
-        TensorData::Bytes(b) => match dtype {
-            DataType::Float16 => words(b, |w| hex_float(f16::from_le_bytes(w).to_f64())),
-            DataType::BFloat16 => words(b, |w| hex_float(bf16::from_le_bytes(w).to_f64())),
-            DataType::Float32 => words(b, |w| hex_float(f32::from_le_bytes(w).into())),
-            DataType::Float64 => words(b, |w| hex_float(f64::from_le_bytes(w))),
-            DataType::Int8 => b.iter().map(|&x| (x as i8).to_string()).collect(),
-            DataType::Bool => b.iter().map(|&x| (x != 0).to_string()).collect(),
-            DataType::Int16 => words(b, |w| i16::from_le_bytes(w).to_string()),
-            DataType::UInt16 => words(b, |w| u16::from_le_bytes(w).to_string()),
-            DataType::Int32 => words(b, |w| i32::from_le_bytes(w).to_string()),
-            DataType::UInt32 => words(b, |w| u32::from_le_bytes(w).to_string()),
-            DataType::Int64 => words(b, |w| i64::from_le_bytes(w).to_string()),
-            DataType::UInt64 => words(b, |w| u64::from_le_bytes(w).to_string()),
-            _ => b.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The element at an index of little-endian packed bytes.
+fn spell_bytes(out: &mut String, dtype: DataType, bytes: &[u8], i: usize) -> fmt::Result {
+    use DataType as D;
+    fn word<const N: usize>(bytes: &[u8], i: usize) -> [u8; N] {
+        bytes.as_chunks::<N>().0.get(i).copied().unwrap_or([0; N])
+    }
+    match dtype {
+        D::Float16 => out.write_str(&float::spell(f16::from_le_bytes(word(bytes, i)).to_f64())),
+        D::BFloat16 => out.write_str(&float::spell(bf16::from_le_bytes(word(bytes, i)).to_f64())),
+        D::Float32 => out.write_str(&float::spell(f32::from_le_bytes(word(bytes, i)).into())),
+        D::Float64 => out.write_str(&float::spell(f64::from_le_bytes(word(bytes, i)))),
+        D::Bool => write!(out, "{}", bytes[i] != 0),
+        D::Int8 => write!(out, "{}", bytes[i] as i8),
+        D::Int16 => write!(out, "{}", i16::from_le_bytes(word(bytes, i))),
+        D::UInt16 => write!(out, "{}", u16::from_le_bytes(word(bytes, i))),
+        D::Int32 => write!(out, "{}", i32::from_le_bytes(word(bytes, i))),
+        D::UInt32 => write!(out, "{}", u32::from_le_bytes(word(bytes, i))),
+        D::Int64 => write!(out, "{}", i64::from_le_bytes(word(bytes, i))),
+        D::UInt64 => write!(out, "{}", u64::from_le_bytes(word(bytes, i))),
+        _ => match dtype.bits() {
+            Some(bits @ 1..8) => {
+                let value = elements::unpack(bytes, i * bits as usize, bits as usize);
+                let negative = dtype == D::Int4 && value > 7;
+                write!(out, "{}", i16::from(value) - if negative { 16 } else { 0 })
+            }
+            _ => write!(out, "{}", bytes[i]),
         },
-        TensorData::Missing => Vec::new(),
     }
 }
 
-fn words<const N: usize>(bytes: &[u8], show: impl Fn([u8; N]) -> String) -> Vec<String> {
-    bytes.as_chunks::<N>().0.iter().map(|w| show(*w)).collect()
-}
-
-/// C's `%a`: `0x1.8p+1`; infinities and NaN by name.
-fn hex_float(x: f64) -> String {
-    if x.is_nan() {
-        return "nan".into();
+/// A name as it is, or in quotes when it would not be read as one.
+fn name(out: &mut String, name: &str) -> fmt::Result {
+    match lex::is_word(name) {
+        true => out.write_str(name),
+        false => quoted(out, name),
     }
-    let sign = if x.is_sign_negative() { "-" } else { "" };
-    if x.is_infinite() {
-        return format!("{sign}inf");
-    }
-    if x == 0.0 {
-        return format!("{sign}0x0p+0");
-    }
-    let bits = x.to_bits();
-    let mut mantissa = bits & ((1 << 52) - 1);
-    let mut exponent = ((bits >> 52) & 0x7ff) as i64 - 1023;
-    if exponent == -1023 {
-        // Subnormal: shift the leading one up to bit 52.
-        let shift = i64::from(mantissa.leading_zeros()) - 11;
-        mantissa = (mantissa << shift) & ((1 << 52) - 1);
-        exponent = -1022 - shift;
-    }
-    let mut digits = format!("{mantissa:013x}");
-    digits.truncate(digits.trim_end_matches('0').len());
-    let point = if digits.is_empty() { "" } else { "." };
-    format!("{sign}0x1{point}{digits}p{exponent:+}")
 }
 
 fn quoted(out: &mut String, text: &str) -> fmt::Result {
@@ -406,31 +456,4 @@ fn quoted(out: &mut String, text: &str) -> fmt::Result {
         }
     }
     out.write_char('"')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hex_float;
-
-    #[test]
-    fn floats_are_spelled_as_c_does() {
-        let cases = [
-            (0.0, "0x0p+0"),
-            (-0.0, "-0x0p+0"),
-            (1.0, "0x1p+0"),
-            (-1.0, "-0x1p+0"),
-            (0.5, "0x1p-1"),
-            (10000.0, "0x1.388p+13"),
-            (f64::from(f32::MIN_POSITIVE), "0x1p-126"),
-            (f64::from_bits(1), "0x1p-1074"),
-            (f64::from_bits(3), "0x1.8p-1073"),
-            (f64::INFINITY, "inf"),
-            (f64::NEG_INFINITY, "-inf"),
-            (f64::NAN, "nan"),
-        ];
-        for (x, text) in cases {
-            assert_eq!(hex_float(x), text);
-        }
-        println!("{} spellings", cases.len());
-    }
 }

@@ -11,6 +11,7 @@ mod bad;
 mod corpus;
 mod damage;
 mod inference;
+mod parse;
 mod table;
 mod text;
 mod verified;

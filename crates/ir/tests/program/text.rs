@@ -17,7 +17,7 @@ fn op_lines(text: &str) -> Vec<&str> {
         .collect()
 }
 
-fn dialect(text: &str) -> Dialect {
+pub(crate) fn dialect(text: &str) -> Dialect {
     match text.starts_with("program(1.0)") {
         true => Dialect::V1_0,
         false => Dialect::V1_3,
@@ -51,6 +51,24 @@ fn pairs() -> Vec<(PathBuf, PathBuf)> {
             found.push((path.join("input.mlmodel"), text));
         }
     }
+    found
+}
+
+/// Every text of Apple's compiler, those of pipeline stages too.
+pub(crate) fn texts() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = corpus::shared("models").into_iter().collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.ends_with("model.mil") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found.sort();
     found
 }
 

@@ -1,9 +1,9 @@
 //! Shapes of what crosses a seam, fixed and flexible.
 
 use milwright_ir::cost::multiply_adds;
-use milwright_ir::features::{FeatureKind, Flexibility, Signature};
+use milwright_ir::features::{ArrayFeature, FeatureKind, Flexibility, Signature};
 use milwright_ir::sizes::{Corner, Shapes, Sizes, default_shapes, shapes_at};
-use milwright_ir::{BlobSource, DataType, Function, OpId, OpView, Program, TensorType, ValueId};
+use milwright_ir::{BlobSource, Function, OpId, OpView, Program, TensorType, ValueId};
 use milwright_package::proto;
 
 use super::graph::io_type;
@@ -156,47 +156,25 @@ impl SeamTypes {
         name: &str,
         version: i32,
     ) -> Result<proto::FeatureDescription, Error> {
-        use proto::array_feature_type::{EnumeratedShapes, Shape, ShapeFlexibility, ShapeRange};
         let no_place = |why: &str| Error::NoPlace {
             name: name.to_owned(),
             why: why.to_owned(),
         };
-        let ty = self.default_type(value);
-        let dtype = ty
+        let no_type = || no_place("no feature can have its type");
+        let dtype = self
+            .default_type(value)
             .and_then(|t| io_type(t.dtype, version))
-            .and_then(array_type);
-        let dtype = dtype.ok_or_else(|| no_place("no feature can have its type"))?;
-        let (default, flexibility) = self.of(value).ok_or_else(|| {
+            .ok_or_else(no_type)?;
+        let (shape, flexibility) = self.of(value).ok_or_else(|| {
             no_place("its shape depends on more than the shapes of the inputs; cut elsewhere")
         })?;
-        let signed = |shape: &[u64]| -> Vec<i64> {
-            let sizes = shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX));
-            sizes.collect()
+        let array = ArrayFeature {
+            dtype: Some(dtype),
+            shape,
+            flexibility,
+            default: None,
         };
-        let shape_flexibility = match &flexibility {
-            Flexibility::Fixed => None,
-            Flexibility::Enumerated(shapes) => {
-                let shapes = shapes.iter().map(|s| Shape { shape: signed(s) });
-                Some(ShapeFlexibility::EnumeratedShapes(EnumeratedShapes {
-                    shapes: shapes.collect(),
-                }))
-            }
-            Flexibility::Ranges(ranges) => {
-                let size_ranges = ranges.iter().map(|&(lower_bound, high)| proto::SizeRange {
-                    lower_bound,
-                    upper_bound: high.and_then(|h| i64::try_from(h).ok()).unwrap_or(-1),
-                });
-                Some(ShapeFlexibility::ShapeRange(ShapeRange {
-                    size_ranges: size_ranges.collect(),
-                }))
-            }
-        };
-        let array = proto::ArrayFeatureType {
-            shape: signed(&default),
-            data_type: dtype.into(),
-            shape_flexibility,
-            default_optional_value: None,
-        };
+        let array = array.to_proto().ok_or_else(no_type)?;
         Ok(proto::FeatureDescription {
             name: name.to_owned(),
             short_description: String::new(),
@@ -225,14 +203,4 @@ fn range_of(default: &[u64], low: Option<&[u64]>, high: Option<&[u64]>) -> Vec<(
         }
     };
     default.iter().enumerate().map(|(a, d)| one(a, d)).collect()
-}
-
-fn array_type(dtype: DataType) -> Option<proto::array_feature_type::ArrayDataType> {
-    use proto::array_feature_type::ArrayDataType as A;
-    match dtype {
-        DataType::Float16 => Some(A::Float16),
-        DataType::Float32 => Some(A::Float32),
-        DataType::Int32 => Some(A::Int32),
-        _ => None,
-    }
 }

@@ -1,4 +1,5 @@
-//! Seeded numbers for inputs: the same on every machine and in every release.
+//! Seeded numbers, for inputs and for constants of test models: the same on
+//! every machine and in every release.
 //!
 //! The generator is xoshiro256++ (Blackman and Vigna, public domain), seeded by
 //! splitmix64. Every input has its own stream, made from the seed, the step
