@@ -7,8 +7,9 @@ use std::path::Path;
 use milwright_interp::{Options, Precision, Session};
 use milwright_ir::cost::total;
 use milwright_ir::sizes::{Shapes, Sizes};
-use milwright_ir::{BlobSource, Program, Severity, ValueType, verify};
-use milwright_package::{Bytes, Spec};
+use milwright_ir::text::{parse_within, print};
+use milwright_ir::{BlobSource, NoBlobs, Program, Severity, ValueType, verify};
+use milwright_package::{Bytes, Message, Spec, proto};
 
 /// Programs with larger tensors are not run: they only use up memory.
 const MAX_ELEMENTS: u64 = 1 << 16;
@@ -24,6 +25,29 @@ pub enum Reached {
     Verified,
     /// A function ran to its end.
     Ran,
+}
+
+/// Reads MIL text. What can be read is printed, and must then be read as what
+/// was printed; and its program is encoded, verified and run. It may fail at
+/// any point but must never panic.
+pub fn parse_print_run(text: &str) -> Reached {
+    /// What `splat` and `seeded` may make.
+    const MADE: u64 = 1 << 16;
+    let Ok(parsed) = parse_within(text, MADE) else {
+        return Reached::Refused;
+    };
+    let printed = print(&parsed.program, parsed.dialect, None);
+    if let Ok(again) = parse_within(&printed, MADE) {
+        assert_eq!(printed, print(&again.program, again.dialect, None));
+    }
+    let model = proto::Model {
+        specification_version: 9,
+        r#type: Some(proto::model::Type::MlProgram(
+            parsed.program.to_proto().encode_to_vec().into(),
+        )),
+        ..proto::Model::default()
+    };
+    open_verify_run(&model.encode_to_vec(), &NoBlobs)
 }
 
 /// Opens a spec, verifies its program, and runs every function that the

@@ -298,6 +298,43 @@ fn write_functions(out: &Path) -> Vec<Written> {
     written
 }
 
+/// Packages of models that are text: compiled ones, and small ones of ours.
+fn write_texts(models: Option<&Path>, out: &Path) -> Vec<Written> {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/text");
+    let ours = [
+        "additions_into_weights",
+        "blocks",
+        "flexible",
+        "enumerated",
+        "functions",
+        "state",
+    ];
+    let mut sources: Vec<PathBuf> = ours.map(|n| files.join(format!("{n}.mil"))).into();
+    let compiled = [
+        "silero-vad/unified",
+        "silero-vad/unified_int8",
+        "silero-vad/unified_palette_4bit",
+        "silero-vad/unified_palette_6bit",
+        "silero-vad/unified_pruned_int8",
+        "mil-text/flexible-multifunction/expected",
+        "mil-text/flexible-range/expected",
+        "mil-text/fp16-subnormal-cast/expected",
+        "mil-text/neg-0d-scalar/expected",
+        "mil-text/quantized-constexpr/expected",
+    ];
+    for name in compiled {
+        sources.extend(models.map(|m| m.join(format!("{name}.mlmodelc"))));
+    }
+    let written = sources.iter().enumerate().map(|(number, source)| {
+        let target = out.join(format!("text{number}.mlpackage"));
+        expect(0, &["convert", str(source), "-o", str(&target)]);
+        target.into()
+    });
+    let written: Vec<Written> = written.collect();
+    println!("{} packages of text", written.len());
+    written
+}
+
 #[test]
 fn coremltools_opens_what_milwright_writes() {
     let Some(python) = python() else { return };
@@ -311,6 +348,8 @@ fn coremltools_opens_what_milwright_writes() {
     written.extend(write_splits(shared().as_deref(), dir.path()));
     written.extend(write_parts(shared().as_deref(), dir.path()));
     written.extend(write_functions(dir.path()));
+
+    written.extend(write_texts(shared().as_deref(), dir.path()));
     for (number, source) in sources.iter().enumerate() {
         written.extend(write_all(source, dir.path(), number));
     }

@@ -20,7 +20,7 @@ mod find;
 #[allow(unreachable_pub, reason = "it is a crate of its own")]
 mod fuzz;
 
-use fuzz::{Reached, open_verify_run};
+use fuzz::{Reached, open_verify_run, parse_print_run};
 
 /// One to four bytes changed, removed, repeated or swapped.
 fn damaged(bytes: &[u8], random: &mut Random) -> Vec<u8> {
@@ -63,5 +63,49 @@ fn damaged_specs_never_panic() {
     }
     println!("{whole} whole fixtures ran; damaged: {counts:?}");
     assert!(whole > 10, "{whole}");
+    assert_eq!(counts.len(), 4, "every stage is reached: {counts:?}");
+}
+
+/// Every `.mil` file of the repository.
+fn texts() -> Vec<String> {
+    let mut folders = vec![find::repository().join("crates/cli/tests/files")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.extension().is_some_and(|e| e == "mil") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found.sort();
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    found.iter().map(read).collect()
+}
+
+#[test]
+fn damaged_texts_never_panic() {
+    let given = std::env::var("MILWRIGHT_SEEDS").ok();
+    let seeds: u64 = given.and_then(|n| n.parse().ok()).unwrap_or(200);
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let texts = texts();
+    let mut whole = 0;
+    for (number, text) in texts.iter().enumerate() {
+        whole += usize::from(parse_print_run(text) == Reached::Ran);
+        for seed in 0..seeds {
+            let bytes = damaged(text.as_bytes(), &mut Random::new(seed, number, "text"));
+            let text = String::from_utf8_lossy(&bytes);
+            let caught = std::panic::catch_unwind(|| parse_print_run(&text));
+            let reached = caught.unwrap_or_else(|_| panic!("seed {seed} of\n{text}"));
+            *counts.entry(format!("{reached:?}")).or_default() += 1;
+        }
+    }
+    println!(
+        "{whole} of {} whole texts ran; damaged: {counts:?}",
+        texts.len()
+    );
+    assert!(whole > 5, "{whole}");
     assert_eq!(counts.len(), 4, "every stage is reached: {counts:?}");
 }

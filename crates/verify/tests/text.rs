@@ -1,0 +1,293 @@
+//! Models that went through MIL text compute the same numbers: compiled models
+//! beside the packages they were made from, and every model printed, read and
+//! packed again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and print what they checked"
+)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use milwright_interp::Options;
+use milwright_ir::features::Description;
+use milwright_ir::text::{Dialect, print, with_shapes};
+use milwright_ir::{Error, Model, Program};
+use milwright_package::{Message, WriteOptions, proto};
+use milwright_verify::inputs::Ranges;
+use milwright_verify::{Array, Executable};
+use rayon::prelude::*;
+
+#[path = "../../../fixtures/find.rs"]
+mod find;
+
+/// Runs a function of both on the same random inputs; every bit of every output
+/// must be the same. Returns how many outputs there were, or why the first one
+/// cannot run.
+fn same_results(a: &Executable, b: &Executable, function: &str) -> Result<usize, String> {
+    let options = Options::default;
+    let mut one = a
+        .runner(Some(function), options())
+        .map_err(|e| e.to_string())?;
+    let mut other = b.runner(Some(function), options()).unwrap();
+    let inputs = one
+        .random(&Ranges::default(), 1, 0)
+        .map_err(|e| e.to_string())?;
+    let feed = one.feed(&inputs, "random").unwrap();
+    let expected = one.step(&feed).map_err(|e| e.to_string())?;
+    let feed = other.feed(&inputs, "random").unwrap();
+    let found = other.step(&feed).unwrap();
+    let bits = |array: &Array| {
+        let values = array.data().to_f64();
+        (
+            array.shape().to_vec(),
+            values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(expected.len(), found.len());
+    for one in &expected {
+        let other = found.iter().find(|o| o.name == one.name).unwrap();
+        assert!(
+            bits(&one.array) == bits(&other.array),
+            "{} differs",
+            one.name
+        );
+    }
+    Ok(expected.len())
+}
+
+/// A program with what text sorts in order; `drop` says which attributes of the
+/// program and of functions are left out.
+fn sorted(program: &Program, drop: &[&str]) -> proto::Program {
+    let mut program = program.to_proto();
+    program
+        .attributes
+        .retain(|a| !drop.contains(&a.key.as_str()));
+    program.attributes.sort_by(|a, b| a.key.cmp(&b.key));
+    program.functions.sort_by(|a, b| a.key.cmp(&b.key));
+    for function in program
+        .functions
+        .iter_mut()
+        .filter_map(|f| f.value.as_mut())
+    {
+        function.inputs.sort_by(|a, b| a.name.cmp(&b.name));
+        for body in &mut function.block_specializations {
+            body.value.as_mut().into_iter().for_each(sort_block);
+        }
+    }
+    program
+}
+
+fn sort_block(block: &mut proto::Block) {
+    for bytes in &mut block.operations {
+        let mut op = proto::Operation::decode(bytes.clone()).unwrap();
+        op.inputs.sort_by(|a, b| a.key.cmp(&b.key));
+        op.attributes.sort_by(|a, b| a.key.cmp(&b.key));
+        op.blocks.iter_mut().for_each(sort_block);
+        *bytes = op.encode_to_vec().into();
+    }
+}
+
+/// Every compiled model with the package or spec that it was made from.
+fn compiled() -> Vec<(PathBuf, PathBuf)> {
+    let Some(models) = find::shared("models") else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut folders = vec![models];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "mlmodelc") {
+                let package = path.with_extension("mlpackage");
+                let spec = path.with_file_name("input.mlmodel");
+                found.push((path, if package.exists() { package } else { spec }));
+            } else if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn compiled_models_are_the_packages_they_were_made_from() {
+    let temporary = tempfile::tempdir().unwrap();
+    let pairs = compiled();
+    let (mut same, mut operations, mut outputs, mut stages) = (0, 0, 0, 0);
+    for (number, (compiled, original)) in pairs.iter().enumerate() {
+        let name = compiled.display();
+        let model = match Model::open(compiled) {
+            Ok(model) => model,
+            // The stages of a pipeline are models of their own.
+            Err(error) => {
+                assert!(error.to_string().contains("model0"), "{name}: {error}");
+                let pipeline = Model::open(original);
+                let kind = matches!(pipeline, Err(Error::NotAProgram { .. }));
+                assert!(kind, "{name}");
+                for stage in ["model0", "model1"] {
+                    let stage = Model::open(compiled.join(stage)).unwrap();
+                    stages += usize::from(stage.program().all_ops().len() == 1);
+                }
+                continue;
+            }
+        };
+        let out = temporary.path().join(format!("{number}.mlpackage"));
+        model.save(&out, WriteOptions::default()).unwrap();
+        let (back, published) = (Model::open(&out).unwrap(), Model::open(original).unwrap());
+        // The compiler notes itself among the converters.
+        let info = &["buildInfo"];
+        let equal = sorted(back.program(), info) == sorted(published.program(), info);
+        assert!(equal, "{name}: another program than {}", original.display());
+        let description = |m: &Model| Description::from_proto(&m.spec().description().unwrap());
+        let (mut ours, mut theirs) = (description(&back), description(&published));
+        // The order of free keys is not known.
+        ours.metadata.user_defined.sort();
+        theirs.metadata.user_defined.sort();
+        assert_eq!(ours, theirs, "{name}");
+        assert_eq!(back.spec().version(), published.spec().version(), "{name}");
+        let (a, b) = (
+            Executable::open(&out).unwrap(),
+            Executable::open(original).unwrap(),
+        );
+        for function in a.functions() {
+            outputs += same_results(&a, &b, function).unwrap();
+        }
+        operations += back.program().all_ops().len();
+        same += 1;
+    }
+    println!(
+        "{same} compiled models equal the packages they were made from: {operations} operations, \
+         descriptions, versions, {outputs} outputs bit for bit; {stages} stages of a pipeline"
+    );
+    assert!(pairs.is_empty() || same > 8 && stages == 2);
+}
+
+/// What came of a model that went through text.
+enum Outcome {
+    /// Functions and outputs that were compared.
+    Same(usize),
+    /// The original does not run.
+    NotRun(String),
+    /// It has a feature that text does not hold.
+    Feature,
+}
+
+/// Prints a model, reads the text, packs it and runs both.
+fn through_text(path: &Path) -> Outcome {
+    let model = Model::open(path).unwrap();
+    let description = Description::from_proto(&model.spec().description().unwrap());
+    let text = print(
+        &with_shapes(model.program(), &description),
+        Dialect::V1_3,
+        None,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for name in model.spec().weight_file_names().unwrap() {
+        let weights = model.package().resolve_weight_file(&name).unwrap();
+        let from = model.package().source(weights).unwrap();
+        let to = folder
+            .path()
+            .join(name.strip_prefix("@model_path/").unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(from.path(), to).unwrap();
+    }
+    let file = folder.path().join("model.mil");
+    std::fs::write(&file, text).unwrap();
+    let read = Model::open(&file).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let out = folder.path().join("model.mlpackage");
+    read.save(&out, WriteOptions::default()).unwrap();
+    let packed = Model::open(&out).unwrap();
+    let equal = sorted(packed.program(), &[]) == sorted(model.program(), &[]);
+    assert!(equal, "{}: another program", path.display());
+    let kinds = |m: &Model| {
+        let description = Description::from_proto(&m.spec().description().unwrap());
+        let functions = description.functions.into_iter();
+        let inputs = functions.flat_map(|f| {
+            let name = f.function;
+            f.inputs
+                .into_iter()
+                .map(move |i| ((name.clone(), i.name), i.kind.to_string()))
+        });
+        inputs.collect::<BTreeMap<_, _>>()
+    };
+    if kinds(&model) != kinds(&packed) {
+        return Outcome::Feature;
+    }
+    let (a, b) = (
+        Executable::open(path).unwrap(),
+        Executable::open(&out).unwrap(),
+    );
+    let mut outputs = 0;
+    for function in a.functions() {
+        match same_results(&a, &b, function) {
+            Ok(count) => outputs += count,
+            Err(problem) => return Outcome::NotRun(problem),
+        }
+    }
+    Outcome::Same(outputs)
+}
+
+fn report(what: &str, outcomes: Vec<(PathBuf, Outcome)>) -> (usize, usize, usize) {
+    let (mut same, mut outputs, mut not_run, mut features) = (0, 0, 0, 0);
+    for (path, outcome) in outcomes {
+        match outcome {
+            Outcome::Same(count) => {
+                same += 1;
+                outputs += count;
+            }
+            Outcome::NotRun(problem) => {
+                println!("{}: {problem}", path.display());
+                not_run += 1;
+            }
+            Outcome::Feature => {
+                println!("{}: other features", path.display());
+                features += 1;
+            }
+        }
+    }
+    println!(
+        "{what}: {same} print -> parse -> package are the same program and give the same bits \
+         ({outputs} outputs); {features} with features that text does not hold, {not_run} do not \
+         run in either form"
+    );
+    (same, features, not_run)
+}
+
+#[test]
+fn models_come_back_from_text() {
+    let mut paths = find::models(&find::fixtures());
+    paths.extend(find::shared("models").iter().flat_map(|m| find::models(m)));
+    paths.retain(|path| !matches!(Model::open(path), Err(Error::NotAProgram { .. })));
+    let outcomes = paths
+        .par_iter()
+        .map(|path| (path.clone(), through_text(path)));
+    let (same, features, not_run) = report("models", outcomes.collect());
+    // Images have no place in text.
+    assert!(same > 20 && features <= 3 && not_run == 0);
+}
+
+#[test]
+fn conformance_cases_come_back_from_text() {
+    let Some(folder) = find::shared("conformance") else {
+        return;
+    };
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut zips: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+    zips.retain(|path| path.extension().is_some_and(|e| e == "zip"));
+    zips.sort();
+    let outcomes = zips.par_iter().map(|path| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut zip = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+        zip.extract(folder.path()).unwrap();
+        (
+            path.clone(),
+            through_text(&folder.path().join("model.mlpackage")),
+        )
+    });
+    let (same, features, not_run) = report("conformance", outcomes.collect());
+    assert!(same > 1000 && features == 0, "{not_run}");
+}
