@@ -52,6 +52,24 @@ pub(crate) fn run_options(
     }
 }
 
+/// How the features of a model differ from those of its reference.
+#[derive(Debug, Default)]
+pub(crate) struct Renames {
+    /// Names in the reference and in the model, where they differ.
+    pub(crate) names: Vec<(String, String)>,
+    /// Outputs that the reference does not have.
+    pub(crate) added: Vec<String>,
+    /// Whether random inputs fit the model, and not the reference.
+    pub(crate) inputs_of_model: bool,
+}
+
+impl Renames {
+    fn after<'a>(&'a self, name: &'a str) -> &'a str {
+        let renamed = self.names.iter().find(|(old, _)| old == name);
+        renamed.map_or(name, |(_, new)| new)
+    }
+}
+
 /// Two models to be compared.
 pub(crate) struct Models<'a> {
     pub(crate) model: &'a Executable,
@@ -65,6 +83,17 @@ pub(crate) struct Models<'a> {
 impl Models<'_> {
     /// Runs both on the same inputs. Random ones fit the reference.
     pub(crate) fn run(&self, inputs: &InputOptions, by_op: bool) -> anyhow::Result<Report> {
+        self.run_renamed(inputs, by_op, &Renames::default())
+    }
+
+    /// As [`Models::run`], for a model that calls features of the reference
+    /// otherwise, or gives more of them.
+    pub(crate) fn run_renamed(
+        &self,
+        inputs: &InputOptions,
+        by_op: bool,
+        renames: &Renames,
+    ) -> anyhow::Result<Report> {
         let several = inputs
             .inputs
             .len()
@@ -78,8 +107,13 @@ impl Models<'_> {
             ))
         };
         let (mut model, mut reference) = prepare()?;
-        let steps = inputs.load(&reference)?;
-        let (own, others) = (steps.feeds(&model)?, steps.feeds(&reference)?);
+        // What the narrower of two types holds, both hold.
+        let steps = match renames.inputs_of_model {
+            true => inputs.load(&model)?,
+            false => inputs.load(&reference)?,
+        };
+        let own = steps.renamed(|name| renames.after(name)).feeds(&model)?;
+        let others = steps.feeds(&reference)?;
         let feeds: Vec<(Feed, Feed)> = own.into_iter().zip(others).collect();
         let per_op = if by_op {
             let _progress = Progress::new("comparing every value", 1);
@@ -94,10 +128,14 @@ impl Models<'_> {
         let mut comparison = Comparison::new(self.tolerance);
         let progress = Progress::new("running both", 2 * feeds.len());
         for (step, (feed, reference_feed)) in feeds.iter().enumerate() {
-            let expected = reference.step(reference_feed)?;
+            let mut expected = reference.step(reference_feed)?;
             progress.step();
-            let outputs = model.step(feed)?;
+            for output in &mut expected {
+                output.name = renames.after(&output.name).to_owned();
+            }
+            let mut outputs = model.step(feed)?;
             progress.step();
+            outputs.retain(|o| !renames.added.contains(&o.name));
             comparison.add_models(step, &outputs, &expected);
         }
         drop(progress);

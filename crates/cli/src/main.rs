@@ -9,6 +9,7 @@ mod commands;
 mod comparison;
 mod cutting;
 mod device;
+mod editing;
 mod error;
 mod findings;
 mod loader;

@@ -90,6 +90,22 @@ impl Step {
 }
 
 impl Steps {
+    /// The same under the names that `new` gives.
+    pub(crate) fn renamed<'n>(&'n self, new: impl Fn(&'n str) -> &'n str) -> Steps {
+        let steps = self.steps.iter().map(|step| {
+            let mut arrays = NamedArrays::new();
+            for (name, array) in step.arrays.iter() {
+                arrays.insert(new(name), array.clone());
+            }
+            let origin = step.origin.clone();
+            Step { arrays, origin }
+        });
+        Steps {
+            steps: steps.collect(),
+            seed: self.seed,
+        }
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.steps.len()

@@ -18,34 +18,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{expect, fixtures, packages, shared, str};
+use common::{expect, fixtures, milwright, packages, python, shared, str};
+use milwright_ir::features::{Description, Feature, FeatureKind};
 use milwright_package::{Package, PipelineFolder, WriteOptions};
 use serde_json::{Value, json};
-
-/// A Python that imports coremltools.
-fn python() -> Option<PathBuf> {
-    let imports = |python: &Path| {
-        let output = Command::new(python)
-            .args(["-c", "import coremltools"])
-            .output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    if let Some(named) = std::env::var_os("MILWRIGHT_PYTHON") {
-        let named = PathBuf::from(named);
-        assert!(
-            imports(&named),
-            "MILWRIGHT_PYTHON is {}, which cannot import coremltools",
-            named.display()
-        );
-        return Some(named);
-    }
-    let default = PathBuf::from("python3");
-    if imports(&default) {
-        return Some(default);
-    }
-    println!("skipped: python3 has no coremltools, and MILWRIGHT_PYTHON is not set");
-    None
-}
 
 /// A package that was written.
 struct Written {
@@ -110,6 +86,7 @@ fn write_all(source: &Path, out: &Path, number: usize) -> Vec<Written> {
         return Vec::new();
     }
     let hinted = out.join(format!("{number}{HINTED}"));
+    let written = edits(source, &package, out, number);
     let commands: [(&str, &Path, &[&str]); 4] = [
         ("-copied.mlpackage", source, &["convert"]),
         (
@@ -131,7 +108,81 @@ fn write_all(source: &Path, out: &Path, number: usize) -> Vec<Written> {
             );
             target.into()
         })
+        .chain(written)
         .collect()
+}
+
+/// The package with everything renamed, with other types and metadata, with
+/// every value an output that can be one, and with another size where nothing
+/// is in the way.
+fn edits(source: &Path, package: &Package, out: &Path, number: usize) -> Vec<Written> {
+    let d = package.spec().description().unwrap();
+    let functions: Vec<&str> = d.functions.iter().map(|f| f.name.as_str()).collect();
+    let described = Description::from_proto(&d);
+    let features = described.functions.iter();
+    let features = features.flat_map(|s| s.inputs.iter().chain(&s.outputs).chain(&s.states));
+    let features: Vec<&Feature> = features.collect();
+    let mut names: Vec<&str> = features.iter().map(|f| f.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut rename = vec!["rename".to_owned()];
+    for (n, name) in names.iter().enumerate() {
+        rename.push(format!("feature:{name}=renamed_{n}"));
+    }
+    for (n, name) in functions.iter().enumerate() {
+        rename.push(format!("function:{name}=function_{n}"));
+    }
+    let is_float = |f: &&&Feature| match &f.kind {
+        FeatureKind::Array(a) => a.dtype.is_some_and(|d| d.is_float()),
+        _ => false,
+    };
+    let mut set = vec!["set".to_owned(), "--author".to_owned(), "me".to_owned()];
+    if features.iter().any(|f| is_float(&f)) {
+        set.extend(["--dtype".to_owned(), "*=fp16".to_owned()]);
+    }
+    let function = described.functions[0].function.as_str();
+    let expose = ["expose", "--ops", "*", "--function", function];
+    let mut edits = vec![
+        ("renamed", rename),
+        ("set", set),
+        ("exposed", expose.map(ToOwned::to_owned).to_vec()),
+    ];
+    for feature in &described.functions[0].inputs {
+        if let FeatureKind::Array(a) = &feature.kind
+            && let Some(first) = a.shape.first()
+        {
+            let mut shape: Vec<String> = a.shape.iter().map(u64::to_string).collect();
+            shape[0] = (first + 1).to_string();
+            let shape = format!("{}={}", feature.name, shape.join(","));
+            let args = [
+                "reshape",
+                "--input",
+                &shape,
+                "--follow",
+                "--function",
+                function,
+            ];
+            edits.push(("reshaped", args.map(ToOwned::to_owned).to_vec()));
+        }
+    }
+    let mut written = Vec::new();
+    for (what, args) in &edits {
+        let target = out.join(format!("{number}-{what}.mlpackage"));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let rest = [str(source), "-o", str(&target), "--force"];
+        let output = milwright(&[&args[..1], &rest, &args[1..]].concat());
+        // Nothing to expose, or operations in the way of another size.
+        let may_fail = ["exposed", "reshaped"].contains(what);
+        assert!(
+            output.status.success() || may_fail,
+            "{} {args:?}",
+            source.display()
+        );
+        if output.status.success() && !written.contains(&target) {
+            written.push(target);
+        }
+    }
+    written.into_iter().map(Written::from).collect()
 }
 
 /// The packages of a folder of stages, by themselves and, if that was written,

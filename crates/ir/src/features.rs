@@ -206,7 +206,8 @@ impl Description {
 }
 
 impl Feature {
-    fn from_proto(f: &proto::FeatureDescription) -> Self {
+    /// A feature of a description.
+    pub fn from_proto(f: &proto::FeatureDescription) -> Self {
         use proto::feature_type::Type;
         let ty = f.r#type.as_ref();
         let kind = match ty.and_then(|t| t.r#type.as_ref()) {

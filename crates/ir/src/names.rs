@@ -1,4 +1,23 @@
-//! What a person may have meant by a name.
+//! Names: which ones Core ML accepts, and what a person may have meant by one.
+
+/// Words of MIL text, which coremltools gives to nothing.
+const RESERVED: [&str; 24] = [
+    "any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string",
+    "bf16", "fp16", "fp32", "fp64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64", "state",
+];
+
+/// Why a feature, function or value cannot have that name; `None` when it can.
+pub fn problem(name: &str) -> Option<&'static str> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts_well = !name.starts_with(|c: char| c.is_ascii_digit());
+    if name.is_empty() || !name.chars().all(is_word) || !starts_well {
+        return Some("a name consists of letters, digits and `_`, and does not begin with a digit");
+    }
+    RESERVED
+        .contains(&name)
+        .then_some("it is a word of the language that Core ML programs are written in")
+}
 
 /// The names most like `wanted`, at most `count` of them, the likeliest first:
 /// those that differ in at most a third of their letters; where there are none,
@@ -50,6 +69,16 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_core_ml_takes() {
+        for name in ["x", "_x", "X_1", "tensor_", "Bool"] {
+            assert_eq!(problem(name), None, "{name}");
+        }
+        for name in ["", "1x", "a-b", "a b", "\u{e9}", "a.b", "tensor", "state"] {
+            assert!(problem(name).is_some(), "{name}");
+        }
+    }
 
     #[test]
     fn finds_what_was_meant() {

@@ -330,6 +330,22 @@ impl Program {
         Ok(())
     }
 
+    /// Every value that a function defines: inputs, and results and inputs of
+    /// blocks, in all its bodies and what is nested in them.
+    pub fn values_of(&self, function: &Function) -> Vec<ValueId> {
+        let mut found = function.inputs.clone();
+        for &(_, body) in &function.specializations {
+            found.extend(&self.blocks[body].inputs);
+            for op in self.walk(body) {
+                found.extend(&self.ops[op].outputs);
+                for &block in &self.ops[op].blocks {
+                    found.extend(&self.blocks[block].inputs);
+                }
+            }
+        }
+        found
+    }
+
     /// Every value that an operation and its nested blocks read, except what
     /// is defined in those blocks; in order, repeats included.
     pub fn reads(&self, op: OpId) -> Vec<ValueId> {

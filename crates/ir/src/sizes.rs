@@ -39,7 +39,7 @@ const LOOP_DEPTH: usize = 2;
 ///
 /// It refers to values by id: it is for the program that it was made of, as
 /// that was then.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Sizes {
     types: Vec<ValueType>,
     values: BTreeMap<ValueId, Known>,

@@ -13,6 +13,8 @@ use crate::wire::{self, Described, Fidelity, FieldValue, Fields, Reach, put_vari
 const VERSION: u32 = 1;
 const DESCRIPTION: u32 = 2;
 const ML_PROGRAM: u32 = 502;
+const PIPELINE_MODELS: u32 = 1;
+const WRAPPED_PIPELINE: u32 = 1;
 
 /// What kind of model a spec holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,6 +226,83 @@ impl Spec {
                 ))
             })
             .collect()
+    }
+
+    /// The spec of a pipeline with other stages, as many as it has; every other
+    /// byte stays.
+    ///
+    /// # Errors
+    /// [`Error::WrongKind`] when the model is no pipeline, [`Error::Spec`] at
+    /// the first damaged byte, [`Error::Incomplete`] when the number of stages
+    /// differs.
+    pub fn with_stages(&self, stages: &[Spec]) -> Result<Spec> {
+        self.need(self.kind.is_pipeline(), "a pipeline")?;
+        let mut stages_left = stages.iter();
+        let pipeline = |bytes: &[u8], left: &mut std::slice::Iter<'_, Spec>| {
+            self.replace_fields(
+                bytes,
+                proto::Pipeline::SCHEMA.name,
+                PIPELINE_MODELS,
+                &mut |_| left.next().map(|stage| stage.bytes.to_vec()),
+            )
+        };
+        let model = self.model_bytes();
+        let new = if self.kind.name == "pipeline" {
+            pipeline(&model, &mut stages_left)?
+        } else {
+            let name = proto::PipelineWrapper::SCHEMA.name;
+            let mut inner = Ok(());
+            let new =
+                self.replace_fields(&model, name, WRAPPED_PIPELINE, &mut |bytes| match pipeline(
+                    bytes,
+                    &mut stages_left,
+                ) {
+                    Ok(new) => Some(new),
+                    Err(error) => {
+                        inner = Err(error);
+                        None
+                    }
+                });
+            inner?;
+            new?
+        };
+        if stages_left.next().is_some() {
+            return Err(Error::Incomplete {
+                path: self.path.clone(),
+                reason: "it has fewer stages than it should get".to_owned(),
+            });
+        }
+        self.splice(&self.model, self.kind.number, &new)
+    }
+
+    /// A message with other bytes in its fields of that number; `replace` has
+    /// none for one field too many.
+    fn replace_fields(
+        &self,
+        bytes: &[u8],
+        message: &'static str,
+        number: u32,
+        replace: &mut dyn FnMut(&[u8]) -> Option<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(bytes.len());
+        for field in Fields::new(bytes) {
+            let field = field.map_err(|source| self.damaged(message, source))?;
+            match field.value {
+                FieldValue::Bytes(value) if field.number == number => {
+                    let Some(new) = replace(value) else {
+                        return Err(Error::Incomplete {
+                            path: self.path.clone(),
+                            reason: "it has more stages than it should get".to_owned(),
+                        });
+                    };
+                    put_varint(u64::from(number) << 3 | 2, &mut out);
+                    put_varint(new.len() as u64, &mut out);
+                    out.extend_from_slice(&new);
+                }
+                _ => out.extend_from_slice(&bytes[field.start..field.end]),
+            }
+        }
+        Ok(out)
     }
 
     /// Whether the model can be trained further on a device.

@@ -147,7 +147,7 @@ impl Patterns {
 }
 
 /// Whether a text matches a pattern of `*`, `?` and letters.
-fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);

@@ -8,7 +8,9 @@
 
 pub mod cut;
 mod described;
+pub mod diff;
 mod docs;
+pub mod edit;
 mod error;
 mod graft;
 pub mod hint;

@@ -28,6 +28,8 @@ commands! {
     bisect      Bisect
     completions Completions
     convert     Convert
+    diff        Diff
+    expose      Expose
     extract     Extract
     hint        Hint
     inspect     Inspect
@@ -37,8 +39,11 @@ commands! {
     passes      Passes
     print       Print
     reduce      Reduce
+    rename      Rename
+    reshape     Reshape
     rules       Rules
     run         Run
+    set         Set
     split       Split
     strip       Strip
     verify      Verify

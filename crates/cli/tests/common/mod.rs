@@ -1,5 +1,10 @@
 //! What the tests of the binary share.
-#![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::print_stdout,
+    reason = "no test file uses all of it"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -64,6 +69,11 @@ pub(crate) fn shared() -> Option<PathBuf> {
     find::shared("models")
 }
 
+/// Another part of the shared material, when it is there.
+pub(crate) fn shared_part(part: &str) -> Option<PathBuf> {
+    find::shared(part)
+}
+
 /// Every file below a folder: path within it and content.
 pub(crate) fn files(below: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
@@ -99,6 +109,32 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         std::fs::write(target, bytes).unwrap();
     }
+}
+
+/// A Python that imports coremltools (and torch, in the machines that have it):
+/// the one that `MILWRIGHT_PYTHON` names, which must, or `python3`.
+pub(crate) fn python() -> Option<PathBuf> {
+    let imports = |python: &Path| {
+        let output = Command::new(python)
+            .args(["-c", "import coremltools"])
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if let Some(named) = std::env::var_os("MILWRIGHT_PYTHON") {
+        let named = PathBuf::from(named);
+        assert!(
+            imports(&named),
+            "MILWRIGHT_PYTHON is {}, which cannot import coremltools",
+            named.display()
+        );
+        return Some(named);
+    }
+    let default = PathBuf::from("python3");
+    if imports(&default) {
+        return Some(default);
+    }
+    println!("skipped: python3 has no coremltools, and MILWRIGHT_PYTHON is not set");
+    None
 }
 
 pub(crate) fn str(path: &Path) -> &str {

@@ -144,7 +144,7 @@ fn find(graph: &Graph<'_>, name: &str) -> Result<ValueId, Error> {
 
 /// The value of that name that a node computes, if it can be an input or output
 /// of a model.
-pub(super) fn find_computed(graph: &Graph<'_>, name: &str) -> Result<ValueId, Error> {
+pub(crate) fn find_computed(graph: &Graph<'_>, name: &str) -> Result<ValueId, Error> {
     let no_place = |why: String| Error::NoPlace {
         name: name.to_owned(),
         why,

@@ -251,7 +251,7 @@ pub(super) fn not_io(ty: &ValueType) -> Option<String> {
 /// The element type that stands for `dtype` in the inputs and outputs of a
 /// model of that specification version: itself, or one that holds every value
 /// of it.
-pub(super) fn io_type(dtype: DataType, version: i32) -> Option<DataType> {
+pub(crate) fn io_type(dtype: DataType, version: i32) -> Option<DataType> {
     use DataType::{Bool, Float16, Float32, Int8, Int16, Int32, UInt8, UInt16};
     /// iOS 16, the first with fp16 features.
     const HALF_SINCE: i32 = 7;

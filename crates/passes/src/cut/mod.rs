@@ -13,6 +13,7 @@
 mod at;
 mod balance;
 mod blocks;
+pub(crate) mod casts;
 mod correspond;
 mod ends;
 mod error;
@@ -44,3 +45,6 @@ pub use plan::{Plan, Seam, Stage};
 pub use seams::{Candidate, Choice, Costs, find_seams};
 pub use shapes::SeamTypes;
 pub use together::Together;
+
+pub(crate) use at::find_computed;
+pub(crate) use graph::io_type;

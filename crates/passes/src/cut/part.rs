@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use milwright_ir::{
-    Arg, Constant, DataType, Function, Model, Op, OpId, Program, Severity, TensorType, Value,
-    ValueDef, ValueId, ValueType, verify,
+    DataType, Function, Model, Op, OpId, Program, Severity, TensorType, Value, ValueDef, ValueId,
+    ValueType, names, verify,
 };
 use milwright_package::{Spec, proto};
 
 use super::graph::io_type;
 use super::shapes::SeamTypes;
-use super::{Error, Graph, Plan};
+use super::{Error, Graph, Plan, casts};
 use crate::described::Described;
 
 /// Names that features at seams shall have, instead of those of their values.
@@ -26,7 +26,7 @@ impl Renames {
     /// # Errors
     /// [`Error::Name`].
     pub fn new(graph: &Graph<'_>, plan: &Plan, pairs: &[(String, String)]) -> Result<Self, Error> {
-        let mut names = BTreeMap::new();
+        let mut given = BTreeMap::new();
         let body = &graph.program.blocks[graph.body];
         for (value, feature) in pairs {
             let wrong = |why: &str| Error::Name {
@@ -43,27 +43,23 @@ impl Renames {
                     "that value is an output of the model, and its name stays",
                 ));
             }
-            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            let starts_well = !feature.starts_with(|c: char| c.is_ascii_digit());
-            if feature.is_empty() || !feature.chars().all(is_word) || !starts_well {
-                return Err(wrong(
-                    "a name consists of letters, digits and `_`, and does not begin with a digit",
-                ));
+            if let Some(why) = names::problem(feature) {
+                return Err(wrong(why));
             }
             let live = graph.program.walk(graph.body).into_iter();
             let mut taken = live
                 .flat_map(|op| &graph.program.ops[op].outputs)
                 .chain(&graph.function.inputs)
                 .map(|&v| (v, graph.name(v)))
-                .chain(names.iter().map(|(&v, n): (_, &String)| (v, n.as_str())));
+                .chain(given.iter().map(|(&v, n): (_, &String)| (v, n.as_str())));
             if taken.any(|(v, name)| name == feature && v != id) {
                 return Err(wrong("another value has that name"));
             }
-            if names.insert(id, feature.clone()).is_some() {
+            if given.insert(id, feature.clone()).is_some() {
                 return Err(wrong("that value is named twice"));
             }
         }
-        Ok(Renames { names })
+        Ok(Renames { names: given })
     }
 
     /// The name of a value's feature.
@@ -436,15 +432,7 @@ impl Builder<'_, '_> {
 
     /// A name that no value has, the same in every stage.
     fn free_name(&self, wish: &str) -> String {
-        let values = &self.graph.program.values;
-        let taken = |name: &str| values.ids().any(|v| values[v].name == name);
-        let mut name = wish.to_owned();
-        let mut counter = 0;
-        while taken(&name) {
-            counter += 1;
-            name = format!("{wish}_{counter}");
-        }
-        name
+        casts::free_name(self.graph.program, wish)
     }
 
     fn define_input(&mut self, value: ValueId) {
@@ -462,39 +450,11 @@ impl Builder<'_, '_> {
 
     /// Adds `to = cast(x = from)`.
     fn cast(&mut self, from: ValueId, to: ValueId) -> Result<(), Error> {
-        let dtype = match &self.program.values[to].ty {
-            ValueType::Tensor(t) => t.dtype.name(),
-            _ => return Ok(()),
-        };
-        let name = self.program.values[to].name.clone();
+        let name = &self.program.values[to].name;
         let parameter = self.free_name(&format!("{name}_dtype"));
-        let constant = Constant::string(dtype);
-        let value = self.program.values.push(Value {
-            name: parameter.clone(),
-            ty: constant.ty.clone(),
-            def: ValueDef::Undefined,
-        });
-        let mut op = Op::new("const");
-        op.attributes = vec![
-            ("name".to_owned(), Constant::string(parameter)),
-            ("val".to_owned(), constant),
-        ];
-        self.add(op, value);
-        let mut op = Op::new("cast");
-        op.inputs = vec![
-            ("x".to_owned(), vec![Arg::Value(from)]),
-            ("dtype".to_owned(), vec![Arg::Value(value)]),
-        ];
-        op.attributes = vec![("name".to_owned(), Constant::string(name))];
-        self.add(op, to);
+        let ops = casts::add(&mut self.program, from, to, parameter);
+        self.body.extend(ops);
         Ok(())
-    }
-
-    fn add(&mut self, mut op: Op, output: ValueId) {
-        op.outputs = vec![output];
-        let id = self.program.ops.push(op);
-        self.program.values[output].def = ValueDef::Op(id, 0);
-        self.body.push(id);
     }
 
     fn note_cast(&mut self, value: ValueId, feature: String, outside: DataType) {

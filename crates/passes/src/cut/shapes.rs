@@ -150,7 +150,7 @@ impl SeamTypes {
     /// # Errors
     /// Its shape cannot be known before the model runs, or it has a type that
     /// no feature can have.
-    pub(super) fn feature(
+    pub(crate) fn feature(
         &self,
         value: ValueId,
         name: &str,
