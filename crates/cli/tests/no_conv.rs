@@ -154,34 +154,6 @@ fn shared_models_lose_their_convolutions() {
 }
 
 #[test]
-fn what_cannot_be_taken_is_listed_and_strict_refuses_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("out.mlpackage");
-    for model in ["conv3d/fp32.mlpackage", "conv-dynamic/fp32.mlpackage"] {
-        let model = fixture(model);
-        let args = [
-            "convert",
-            &model,
-            "--passes",
-            "decompose-conv",
-            "-o",
-            str(&out),
-        ];
-        let mut strict = args.to_vec();
-        strict.push("--strict");
-        let report = json(1, &strict);
-        assert_eq!(report["ok"], false);
-        assert!(!out.exists());
-        let report = json(0, &args);
-        assert_eq!(report["conv_left"]["conv"], 1);
-        let left = &report["passes"][0]["result"]["left"][0];
-        assert!(!left["reason"].as_str().unwrap().is_empty());
-        assert!(out.exists());
-        std::fs::remove_dir_all(&out).unwrap();
-    }
-}
-
-#[test]
 fn verify_decides_whether_the_output_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let model = fixture("mel-frontend/fp32.mlpackage");
