@@ -147,6 +147,10 @@ fn edits(source: &Path, package: &Package, out: &Path, number: usize) -> Vec<Wri
         ("set", set),
         ("exposed", expose.map(ToOwned::to_owned).to_vec()),
     ];
+    // One more along the first axis of all inputs: a larger batch, often.
+    let mut reshape = ["reshape", "--follow", "--function", function]
+        .map(ToOwned::to_owned)
+        .to_vec();
     for feature in &described.functions[0].inputs {
         if let FeatureKind::Array(a) = &feature.kind
             && let Some(first) = a.shape.first()
@@ -154,16 +158,11 @@ fn edits(source: &Path, package: &Package, out: &Path, number: usize) -> Vec<Wri
             let mut shape: Vec<String> = a.shape.iter().map(u64::to_string).collect();
             shape[0] = (first + 1).to_string();
             let shape = format!("{}={}", feature.name, shape.join(","));
-            let args = [
-                "reshape",
-                "--input",
-                &shape,
-                "--follow",
-                "--function",
-                function,
-            ];
-            edits.push(("reshaped", args.map(ToOwned::to_owned).to_vec()));
+            reshape.extend(["--input".to_owned(), shape]);
         }
+    }
+    if reshape.len() > 4 {
+        edits.push(("reshaped", reshape));
     }
     let mut written = Vec::new();
     for (what, args) in &edits {

@@ -147,7 +147,10 @@ fn show(report: &Report, out: &mut Terminal) -> anyhow::Result<()> {
     }
     table.write(out)?;
     if !report.followed.is_empty() {
-        out.heading("rewritten without the old size")?;
+        out.heading(match report.ok {
+            true => "rewritten without the old size",
+            false => "what --follow rewrites",
+        })?;
         let mut table = Table::new(&["operation", "before", "after"]);
         for f in &report.followed {
             let after = f.follow.clone().unwrap_or_default();
