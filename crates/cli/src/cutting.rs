@@ -21,6 +21,7 @@ use rayon::prelude::*;
 
 use crate::Outcome;
 use crate::comparison::Models;
+use crate::error;
 use crate::loader;
 use crate::progress::Progress;
 use crate::steps::{InputOptions, PrecisionOption};
@@ -174,6 +175,7 @@ impl CutOptions {
         let (false, Some(output)) = (self.dry_run, &self.output) else {
             return Ok((false, Vec::new()));
         };
+        error::note_unfinished(output);
         let how = Written {
             source,
             force: self.force,
@@ -438,7 +440,7 @@ impl<'m> Stages<'m> {
         review: impl FnOnce(&Path) -> anyhow::Result<bool>,
     ) -> anyhow::Result<bool> {
         let outcome = create_folder(how.source, out, how.force, PIPELINE_FILE, |folder| {
-            self.fill(folder, how)?;
+            self.fill(folder, out, how)?;
             if review(folder)? {
                 Ok(())
             } else {
@@ -469,16 +471,22 @@ impl<'m> Stages<'m> {
 
     /// Writes the packages, several at once: copying and digesting keep one
     /// processor each busy. What the manifest says of them, in order.
-    fn fill_stages(&self, folder: &Path, ends: Vec<StageEnds>) -> anyhow::Result<Vec<StageRecord>> {
+    fn fill_stages(
+        &self,
+        folder: &Path,
+        shown: &Path,
+        ends: Vec<StageEnds>,
+    ) -> anyhow::Result<Vec<StageRecord>> {
         let progress = Progress::new("writing stages", ends.len());
         let stages = ends.into_par_iter().enumerate().with_max_len(1);
         let written = stages.map(|(number, ends)| {
             let mut record = self.record(number, format!("{}.mlpackage", name(number)), ends);
+            let path = folder.join(&record.package);
             let options = WriteOptions {
                 files: Some(&mut record.files),
+                shown: Some(&shown.join(&record.package)),
                 ..WriteOptions::default()
             };
-            let path = folder.join(&record.package);
             let (program, spec) = self.model_of(number).context("a stage is missing")?;
             self.model.save_as(program, spec, &path, options)?;
             progress.step();
@@ -487,10 +495,10 @@ impl<'m> Stages<'m> {
         written.collect()
     }
 
-    fn fill(&self, folder: &Path, how: &Written<'_>) -> anyhow::Result<()> {
+    fn fill(&self, folder: &Path, shown: &Path, how: &Written<'_>) -> anyhow::Result<()> {
         let functions = self.functions.split_first();
         let (first, others) = functions.context("there is nothing to cut")?;
-        let records = self.fill_stages(folder, first.ends())?;
+        let records = self.fill_stages(folder, shown, first.ends())?;
         let model = how.source.file_name().unwrap_or_default();
         let manifest = PipelineManifest {
             schema: PIPELINE_SCHEMA.to_owned(),
@@ -512,7 +520,11 @@ impl<'m> Stages<'m> {
         manifest.save(&folder.join(PIPELINE_FILE), false)?;
         if how.pipeline {
             let whole = folder.join("pipeline.mlpackage");
-            PipelineFolder::open(folder)?.save_package(&whole, WriteOptions::default())?;
+            let options = WriteOptions {
+                shown: Some(&shown.join("pipeline.mlpackage")),
+                ..WriteOptions::default()
+            };
+            PipelineFolder::open(folder)?.save_package(&whole, options)?;
         }
         for loader in how.loaders {
             let (file, text) = match loader {

@@ -1,6 +1,7 @@
-//! Errors for people, on standard error.
+//! Errors and notes for people, on standard error.
 
 use std::io::Write;
+use std::path::Path;
 
 use milwright_ir::text::TextErrors;
 use milwright_ir::{Diagnostic, TextSpan};
@@ -30,6 +31,19 @@ pub(crate) fn show(error: &anyhow::Error) {
     }
     // Nobody is left to tell when standard error is gone as well.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Names what an interrupted run left beside an output, before it is written.
+pub(crate) fn note_unfinished(output: &Path) {
+    for path in milwright_package::unfinished(output) {
+        let path = path.display().to_string();
+        let text = format!(
+            "note: `{}` is what an interrupted run left, or another one is writing; remove it if \
+             none is\n",
+            printable(&path)
+        );
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
 }
 
 /// A finding in a text: path, line and column, the line, and what is meant in

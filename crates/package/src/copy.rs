@@ -44,7 +44,7 @@ impl Source {
         while at < self.len() {
             let read = self.read_at(at, &mut buffer);
             let read = read.and_then(|read| (read > 0).then_some(read).ok_or_else(ended));
-            let read = read.map_err(Error::io("read", self.path()))?;
+            let read = read.map_err(|error| self.failed(error))?;
             digest.update(&buffer[..read]);
             at += read as u64;
         }
@@ -178,11 +178,8 @@ impl Copier {
     ) -> Result<u64> {
         self.buffer.resize(PIECE, 0);
         let read = source.read_at(at, &mut self.buffer);
-        let read = read.map_err(Error::io("read", source.path()))?;
-        if read == 0 {
-            source.check_unchanged()?;
-            return Err(Error::io("read all of", source.path())(ended()));
-        }
+        let read = read.and_then(|read| (read > 0).then_some(read).ok_or_else(ended));
+        let read = read.map_err(|error| source.failed(error))?;
         let bytes = &self.buffer[..read];
         if let Some(digest) = &mut self.digest {
             digest.update(bytes);

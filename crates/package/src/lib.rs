@@ -47,7 +47,7 @@ pub use overlay::{Between, Overlaid, overlay_weights, repeated, zeros};
 pub use package::{Container, Package, PackageFile};
 pub use pipeline::{check_pipeline, save_pipeline};
 pub use prost::Message;
-pub use publish::{create_file, create_folder};
+pub use publish::{create_file, create_folder, unfinished};
 pub use rewrite::{NewBlob, NewData, RewrittenWeights, rewrite_weights};
 pub use save::Changes;
 pub use source::Source;

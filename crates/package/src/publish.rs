@@ -10,6 +10,26 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::error::{Error, Result};
 use crate::write::Form;
 
+/// How the names of unfinished output start.
+const UNFINISHED: &str = ".milwright-unfinished-";
+
+/// What lies beside `out` of writing that was interrupted, or still goes on: a
+/// crash cannot take it away, nothing reads it, and nothing but the disk suffers
+/// from it. Ordered by name.
+pub fn unfinished(out: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder_of(out)) else {
+        return Vec::new();
+    };
+    let named = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_str()
+            .is_some_and(|name| name.starts_with(UNFINISHED))
+    };
+    let mut found: Vec<PathBuf> = entries.flatten().filter(named).map(|e| e.path()).collect();
+    found.sort();
+    found
+}
+
 /// Writes one file beside `out` and puts it in its place. `write` syncs it.
 pub(crate) fn write_file(
     out: &Path,
@@ -38,7 +58,7 @@ pub(crate) fn write_file(
 /// what it is if a crash leaves it there.
 pub(crate) fn temporary<'s>(mode: u32) -> tempfile::Builder<'static, 's> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".milwright-unfinished-");
+    builder.prefix(UNFINISHED);
     permit(&mut builder, mode);
     builder
 }

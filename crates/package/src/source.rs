@@ -27,13 +27,16 @@ struct OpenFile {
     stamp: Stamp,
 }
 
-/// What tells that a file was written to: its length, and when it was written
-/// to last.
+/// What tells that a file was written to, or that another one took its place:
+/// its length, when it was written to last, and which file it is. Times alone do
+/// not tell files apart that were written in the same tick of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     len: u64,
     // Not every file system knows.
     modified: Option<SystemTime>,
+    /// Device and number, where files have one.
+    file: Option<(u64, u64)>,
 }
 
 impl Stamp {
@@ -41,6 +44,7 @@ impl Stamp {
         Stamp {
             len: metadata.len(),
             modified: metadata.modified().ok(),
+            file: number(metadata),
         }
     }
 
@@ -50,15 +54,29 @@ impl Stamp {
         if later == self {
             return Ok(());
         }
-        let how = match later.len == self.len {
-            true => "it was written to".to_owned(),
-            false => format!("it has {} bytes, and had {}", later.len, self.len),
+        let how = if later.len != self.len {
+            format!("it has {} bytes, and had {}", later.len, self.len)
+        } else if later.file != self.file {
+            "another file took its place".to_owned()
+        } else {
+            "it was written to".to_owned()
         };
         Err(Error::InputChanged {
             path: path.to_owned(),
             how,
         })
     }
+}
+
+#[cfg(unix)]
+fn number(metadata: &fs::Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn number(_: &fs::Metadata) -> Option<(u64, u64)> {
+    None
 }
 
 impl Source {
@@ -217,6 +235,15 @@ impl Source {
         Ok(())
     }
 
+    /// What a failed read of this means: a file that ends too early has most
+    /// likely been written to.
+    pub(crate) fn failed(&self, error: io::Error) -> Error {
+        match self.check_unchanged() {
+            Err(changed) if error.kind() == io::ErrorKind::UnexpectedEof => changed,
+            _ => Error::io("read", self.path())(error),
+        }
+    }
+
     /// Reads it into memory.
     ///
     /// # Errors
@@ -231,7 +258,7 @@ impl Source {
             self.read_exact_at(0, &mut bytes)?;
             Ok(bytes)
         };
-        let bytes = read().map_err(Error::io("read", self.path()))?;
+        let bytes = read().map_err(|error| self.failed(error))?;
         self.check_unchanged()?;
         Ok(bytes.into())
     }

@@ -182,7 +182,7 @@ impl WeightFile {
         let mut header = [0; ALIGNMENT as usize];
         source
             .read_exact_at(0, &mut header)
-            .map_err(Error::io("read", source.path()))?;
+            .map_err(|error| source.failed(error))?;
         let version = u32_at(&header, 4);
         if version != VERSION {
             return Err(fail(WeightFault::Version { version }));
@@ -239,7 +239,7 @@ impl WeightFile {
         let mut record = [0; ALIGNMENT as usize];
         self.source
             .read_exact_at(offset, &mut record)
-            .map_err(Error::io("read", self.path()))?;
+            .map_err(|error| self.source.failed(error))?;
         self.check_record(offset, record).map_err(fail)
     }
 

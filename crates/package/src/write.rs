@@ -59,6 +59,9 @@ pub struct WriteOptions<'a> {
     pub compress: bool,
     /// Is told the bytes written and the bytes to be written, now and then.
     pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
+    /// What messages call the output, when it is written to a folder that gets
+    /// its name later; the last part is the same.
+    pub shown: Option<&'a Path>,
     /// Gets size and digest of every file that is written, ordered by path. The
     /// digests are made while the bytes pass.
     pub files: Option<&'a mut Vec<StageFile>>,
@@ -184,6 +187,7 @@ impl WritePlan {
         options: &mut WriteOptions<'_>,
     ) -> Result<()> {
         let replace = check_output(out, form, options.force)?;
+        let shown = options.shown.unwrap_or(out);
         let total = self
             .files
             .iter()
@@ -201,19 +205,19 @@ impl WritePlan {
             compress: options.compress,
         };
         if form == Form::Folder {
-            self.write_folder(out, replace, &mut work)?;
+            self.write_folder(out, shown, replace, &mut work)?;
         } else {
             write_file(out, replace, |file, finished| {
                 if form == Form::Zip {
-                    self.write_zip(out, file, &mut work)?;
+                    self.write_zip(shown, file, &mut work)?;
                 } else {
                     let mut target = Target::File { file, len: 0 };
                     for (path, pieces) in &self.files {
-                        work.write(path, pieces, &mut target, out)?;
+                        work.write(path, pieces, &mut target, shown)?;
                     }
                 }
-                work.finish(file, out)?;
-                work.accept(self, finished, out)
+                work.finish(file, shown)?;
+                work.accept(self, finished, shown)
             })?;
         }
         if work.durable {
@@ -238,17 +242,17 @@ impl WritePlan {
         Ok(())
     }
 
-    fn write_folder(&self, out: &Path, replace: bool, work: &mut Work) -> Result<()> {
+    fn write_folder(&self, out: &Path, shown: &Path, replace: bool, work: &mut Work) -> Result<()> {
         let temporary = temporary(0o777)
             .tempdir_in(folder_of(out))
-            .map_err(Error::io("create a folder beside", out))?;
+            .map_err(Error::io("create a folder beside", shown))?;
         let root = temporary.path();
         for folder in &self.empty_folders {
-            let fail = Error::io("create", out.join(folder));
+            let fail = Error::io("create", shown.join(folder));
             fs::create_dir_all(root.join(folder)).map_err(fail)?;
         }
         for (path, pieces) in &self.files {
-            let (place, shown) = (root.join(path), out.join(path));
+            let (place, shown) = (root.join(path), shown.join(path));
             if let Some(parent) = place.parent() {
                 fs::create_dir_all(parent).map_err(Error::io("create the folder of", &*shown))?;
             }
@@ -266,9 +270,9 @@ impl WritePlan {
             work.finish(&file, &shown)?;
         }
         if work.durable {
-            sync_folders(root).map_err(Error::io("write", out))?;
+            sync_folders(root).map_err(Error::io("write", shown))?;
         }
-        work.accept(self, root, out)?;
+        work.accept(self, root, shown)?;
         publish_folder(temporary, out, replace)
     }
 

@@ -8,8 +8,11 @@
 )]
 
 mod common;
+#[path = "../../../fixtures/disk.rs"]
+mod disk;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +20,7 @@ use std::time::{Duration, Instant};
 use common::{
     SPEC, WEIGHTS, program, put, small_package, spec_of, tree, weight_file, write_package,
 };
+use disk::SmallDisk;
 use milwright_package::{Changes, Error, Package, WriteOptions};
 
 const INPUT: &str = "MILWRIGHT_TEST_INPUT";
@@ -194,26 +198,11 @@ fn a_file_that_cannot_grow_leaves_nothing() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_nothing() {
     let scratch = tempfile::tempdir().unwrap();
-    let disk = scratch.path().join("disk");
-    fs::create_dir(&disk).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
-        .arg(&disk)
-        .stderr(Stdio::null())
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        println!("skipped: no right to mount a small disk");
-        return;
-    }
-    let checked = std::panic::catch_unwind(|| fill_the_disk(scratch.path(), &disk));
-    let unmounted = Command::new("umount").arg(&disk).status().unwrap();
-    assert!(unmounted.success());
-    if let Err(panic) = checked {
-        std::panic::resume_unwind(panic);
+    if let Some(disk) = SmallDisk::mount(scratch.path(), 4) {
+        fill_the_disk(scratch.path(), disk.folder());
     }
 }
 
@@ -318,4 +307,109 @@ fn saving_is_quick_to_start_and_reports_its_progress() {
         .unwrap();
     assert_eq!(last.0, last.1);
     assert!(last.1 > 24 << 20);
+}
+
+/// What may happen to an input while it is copied.
+type Change = (&'static str, fn(&Path));
+
+const CHANGES: [Change; 4] = [
+    ("has", |file| {
+        let mut file = fs::File::options().append(true).open(file).unwrap();
+        file.write_all(b"more").unwrap();
+    }),
+    ("has", |file| {
+        let file = fs::File::options().write(true).open(file).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    }),
+    ("was written to", |file| {
+        // In place, and behind what has been copied already.
+        let mut file = fs::File::options().write(true).open(file).unwrap();
+        file.write_all(b"x").unwrap();
+    }),
+    ("was written to", |file| {
+        let file = fs::File::options().write(true).open(file).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+    }),
+];
+
+#[test]
+fn an_input_that_changes_while_it_is_copied_is_an_error() {
+    let scratch = tempfile::tempdir().unwrap();
+    let input = scratch.path().join("in.mlpackage");
+    let folder = scratch.path().join("out");
+    fs::create_dir(&folder).unwrap();
+    let (mut refused, mut old) = (0, None);
+    for (name, digested) in [
+        ("out.mlpackage", false),
+        ("out.mlpackage", true),
+        ("out.zip", false),
+    ] {
+        let out = folder.join(name);
+        for (word, change) in CHANGES {
+            let _ = fs::remove_dir_all(&input);
+            big_package(&input, 1);
+            let package = Package::open(&input).unwrap();
+            if !out.exists() {
+                let options = WriteOptions::default();
+                package.save(Changes::default(), &out, options).unwrap();
+                old = Some(tree(&folder));
+            }
+            let (mut files, mut changed) = (Vec::new(), false);
+            let mut progress = |done: u64, total: u64| {
+                if !changed && done > total / 2 {
+                    changed = true;
+                    change(&input.join(WEIGHTS));
+                }
+            };
+            let options = WriteOptions {
+                force: true,
+                files: digested.then_some(&mut files),
+                progress: Some(&mut progress),
+                ..WriteOptions::default()
+            };
+            let saved = package.save(Changes::default(), &out, options);
+            assert!(changed);
+            let error = saved.unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, Error::InputChanged { .. }), "{text}");
+            assert!(text.contains(WEIGHTS) && text.contains(word), "{text}");
+            assert!(Some(tree(&folder)) == old, "something was written: {text}");
+            refused += 1;
+        }
+    }
+    println!("{refused} changes noticed, nothing written");
+}
+
+#[test]
+fn an_input_that_changes_between_opening_and_reading_is_an_error() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (word, change) in CHANGES {
+        let input = scratch.path().join("in.mlpackage");
+        let _ = fs::remove_dir_all(&input);
+        small_package(&input);
+        let package = Package::open(&input).unwrap();
+        // Older kernels take times from a clock that ticks every few milliseconds.
+        std::thread::sleep(Duration::from_millis(20));
+        change(&input.join(WEIGHTS));
+        let file = package.files().iter().find(|f| f.path() == WEIGHTS);
+        let text = package.source(file.unwrap()).unwrap_err().to_string();
+        assert!(text.contains(WEIGHTS) && text.contains(word), "{text}");
+    }
+    // Another file in its place, as exporters do it; in the same tick of the
+    // clock only its number tells.
+    if cfg!(not(unix)) {
+        return;
+    }
+    let input = scratch.path().join("renamed.mlpackage");
+    small_package(&input);
+    let package = Package::open(&input).unwrap();
+    let bytes = fs::read(input.join(WEIGHTS)).unwrap();
+    fs::write(scratch.path().join("new"), bytes).unwrap();
+    fs::rename(scratch.path().join("new"), input.join(WEIGHTS)).unwrap();
+    let out = scratch.path().join("out.mlpackage");
+    let saved = package.save(Changes::default(), &out, WriteOptions::default());
+    let text = saved.unwrap_err().to_string();
+    assert!(text.contains("another file took its place"), "{text}");
+    assert!(!out.exists());
 }

@@ -12,6 +12,7 @@ use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::error;
 use crate::comparison::{Models, ToleranceOptions};
 use crate::progress::Progress;
 use crate::report;
@@ -114,6 +115,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         conv_left: BTreeMap::new(),
         verify: Vec::new(),
     };
+    error::note_unfinished(&options.output);
     if is_program {
         let mut model = Model::from_package(package)?;
         if !pipeline.steps.is_empty() {

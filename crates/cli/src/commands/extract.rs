@@ -9,6 +9,7 @@ use milwright_passes::cut::{Graph, Part, Renames, SeamTypes, extract};
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::error;
 use crate::cutting::{CastFacts, IoFacts, pick_function};
 use crate::progress::Progress;
 use crate::table::Table;
@@ -81,6 +82,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let plan = extract(&graph, options.inputs.as_deref(), &options.outputs)?;
     let types = SeamTypes::new(model.program(), function, &model, signature)?;
     let part = Part::new(&model, &graph, &plan, 0, &Renames::default(), &types)?;
+    error::note_unfinished(&options.output);
     let progress = Progress::bytes("writing");
     model.save_as(
         &part.program,
