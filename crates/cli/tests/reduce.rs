@@ -164,7 +164,7 @@ fn models_of_every_kind_are_reduced() {
             8,
         ),
         ("transformer-flexible/fp16.mlpackage", "", "softmax", 3),
-        ("control/cond/model.mlpackage", "", "cond", 5),
+        ("control/cond/model.mlpackage", "", "cond", 2),
         ("control/multifunction/model.mlpackage", "step", "linear", 3),
         (
             "control/types/model.mlpackage",

@@ -288,9 +288,7 @@ impl WritePlan {
             .last_modified_time(zip::DateTime::default())
             .unix_permissions(0o644);
         let options = match work.compress {
-            true => plain
-                .compression_method(CompressionMethod::Deflated)
-                .compression_level(Some(9)),
+            true => plain.compression_method(CompressionMethod::Deflated),
             // Aligned, so that weights can be mapped from the zip.
             false => plain
                 .compression_method(CompressionMethod::Stored)

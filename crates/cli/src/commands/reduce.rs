@@ -32,8 +32,8 @@ use crate::weights::{self, bytes};
 /// milwright reduce model.mlpackage --check 'milwright print {} | grep -q softmax' --check-exit 0
 /// -o small.mlpackage
 ///
-/// Operations, outputs and inputs go, single operations are bypassed, weights
-/// become zeros. Every candidate is a valid model with one function, main.
+/// Operations and outputs go, what others read of them becomes an input, single
+/// operations are bypassed, weights become zeros. Every candidate is a valid model with one function, main.
 /// OUT is written each time a smaller model fails, so that an interruption
 /// leaves the smallest so far. The same model and the same answers give the
 /// same result.

@@ -10,12 +10,14 @@
 //! * fewer outputs, and only the operations that these need;
 //! * the function without one operation, whose readers read its operand of the
 //!   same type in its place;
+//! * constants in the place of results that cannot be inputs, such as scalars;
 //! * zeros instead of weights: of all, of half of them, down to single ones.
 //!
 //! Every proposal is a valid program; the order is always the same.
 
 mod bypass;
 mod candidate;
+mod constants;
 mod nodes;
 mod weights;
 
@@ -86,11 +88,12 @@ pub fn reduce<E: From<cut::Error>>(
         seen: HashSet::new(),
         stopped: false,
     };
-    let strategies: [Strategy<E>; 5] = [
+    let strategies: [Strategy<E>; 6] = [
         nodes::whole,
         nodes::nodes,
         nodes::outputs,
         bypass::bypass,
+        constants::constants,
         weights::zeros,
     ];
     loop {

@@ -6,7 +6,7 @@ use milwright_ir::names::nearest;
 use milwright_ir::{
     Arg, BlobRef, ConstData, Constant, DataType, OpId, Program, TensorType, ValueId,
 };
-use milwright_package::{Package, identical};
+use milwright_package::{Package, Source, identical};
 use serde::Serialize;
 
 use super::Error;
@@ -188,6 +188,24 @@ impl<'p> Catalog<'p> {
             first[indices[at]] = Some(indices[same]);
         }
         Ok(first)
+    }
+}
+
+impl Stored<'_> {
+    /// The elements as a range of a file; `None` in the spec. The type of the
+    /// blob is not compared with the declared one:
+    /// [`Constant::bytes`] does that.
+    ///
+    /// # Errors
+    /// The weight file cannot be read, or there is no blob.
+    pub fn source(&self, package: &Package) -> Result<Option<Source>, Error> {
+        let Some(blob) = self.blob else {
+            return Ok(None);
+        };
+        let file = package.weight_file(&blob.file_name)?;
+        let found = file.blob(blob.offset)?;
+        let len = found.data.len() as u64;
+        Ok(file.source().slice(found.data_offset, len))
     }
 }
 

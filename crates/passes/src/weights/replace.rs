@@ -103,10 +103,7 @@ pub fn replace(
                         others: vec![(*other).to_owned()],
                     });
                 }
-                let old = model.package().blob(&blob.file_name, blob.offset)?;
-                let file = model.package().weight_file(&blob.file_name)?.source();
-                let old = file.slice(old.data_offset, old.data.len() as u64);
-                let unchanged = match old {
+                let unchanged = match stored.source(model.package())? {
                     Some(old) => same(&old, &data)?,
                     None => false,
                 };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::catalog::Stored;
 use super::fill::Stand;
 use super::replace::set_immediate;
-use super::strip::{KEY, Record, RecordedWeight, digest};
+use super::strip::{KEY, Record, RecordedWeight, digest, joined};
 use super::{Catalog, Error};
 
 /// What [`restore`] did.
@@ -207,20 +207,31 @@ impl<'m> Homes<'m> {
     }
 }
 
-/// Whether a weight has the values that stand for it.
+/// Whether a weight has the values that stand for it. Reads it in pieces.
 fn is_stand(model: &Model, stored: &Stored<'_>, stand: &Stand<'_>) -> Result<bool, Error> {
-    let bytes = stored.constant.bytes(model)?;
-    let mut rest: &[u8] = &bytes;
-    for piece in stand.pieces(stored.bytes) {
+    let pieces = stand.pieces(stored.bytes);
+    let Some(source) = stored.source(model.package())? else {
+        return Ok(stored.constant.bytes(model)?.as_ref() == joined(&pieces));
+    };
+    let mut found = Vec::new();
+    let mut at = 0;
+    for piece in pieces {
         let Piece::Bytes(wanted) = piece else {
             return Ok(false);
         };
-        match rest.split_at_checked(wanted.len()) {
-            Some((part, after)) if part == wanted => rest = after,
-            _ => return Ok(false),
+        found.clear();
+        let len = wanted.len() as u64;
+        let failed = |source| Error::Io {
+            action: "read the weights",
+            source,
+        };
+        source.copy(at, len, &mut found).map_err(failed)?;
+        if found != wanted {
+            return Ok(false);
         }
+        at += len;
     }
-    Ok(rest.is_empty())
+    Ok(at == source.len())
 }
 
 /// Whether a weight has the values that stand for another one of its blob.
@@ -277,9 +288,8 @@ impl<'m> From<'m> {
 
     fn digest(&mut self, index: usize) -> Result<&str, Error> {
         if !self.digests.contains_key(&index) {
-            let constant = self.catalog.stored[index].constant;
-            let bytes = constant.bytes(self.model)?;
-            self.digests.insert(index, digest(&bytes));
+            let found = digest(self.model, &self.catalog.stored[index])?;
+            self.digests.insert(index, found);
         }
         Ok(self.digests.get(&index).map_or("", String::as_str))
     }
@@ -288,12 +298,8 @@ impl<'m> From<'m> {
 /// The elements of a weight, as they lie in its file.
 fn data(model: &Model, stored: &Stored<'_>) -> Result<Vec<Piece>, Error> {
     let bytes = stored.constant.bytes(model)?;
-    if let Some(blob) = stored.blob {
-        let found = model.package().blob(&blob.file_name, blob.offset)?;
-        let file = model.package().weight_file(&blob.file_name)?.source();
-        if let Some(range) = file.slice(found.data_offset, found.data.len() as u64) {
-            return Ok(vec![Piece::Range(range)]);
-        }
+    if let Some(range) = stored.source(model.package())? {
+        return Ok(vec![Piece::Range(range)]);
     }
     Ok(vec![Piece::Bytes(Bytes::from(bytes.into_owned()))])
 }

@@ -117,7 +117,7 @@ pub fn strip(model: &Model, options: &StripOptions) -> Result<Stripped, Error> {
         taken.push(shown);
         let bytes = stored.constant.bytes(model)?;
         let (scales, ones) = role(stored, &bytes);
-        let digest = digest(&bytes);
+        let digest = digest(model, stored)?;
         let stand = Stand {
             fill: options.fill,
             name: &stored.name,
@@ -223,11 +223,14 @@ fn is_weight(stored: &Stored<'_>) -> bool {
     dtype.is_float() || (narrow && (part || dtype != DataType::Bool))
 }
 
-/// The first half of the BLAKE3 digest of a weight.
-pub(super) fn digest(bytes: &[u8]) -> String {
-    let mut text = milwright_package::digest(bytes);
+/// The first half of the BLAKE3 digest of a weight. Reads it in pieces.
+pub(super) fn digest(model: &Model, stored: &Stored<'_>) -> Result<String, Error> {
+    let mut text = match stored.source(model.package())? {
+        Some(source) => source.digest()?,
+        None => milwright_package::digest(&stored.constant.bytes(model)?),
+    };
     text.truncate(32);
-    text
+    Ok(text)
 }
 
 /// Pieces of bytes as one.

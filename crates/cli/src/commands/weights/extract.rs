@@ -374,7 +374,7 @@ fn contents(
             return Ok(Contents::Range(range.with_context(missing)?));
         }
     };
-    let Some(blob) = stored.blob else {
+    if stored.blob.is_none() {
         let bytes = stored.constant.bytes(model)?;
         let dtype = one.ty.dtype;
         let held = form.holds(dtype).unwrap_or(dtype);
@@ -383,12 +383,10 @@ fn contents(
         convert(dtype, held, &bytes, count, &mut out)
             .with_context(|| format!("`{}` is {dtype}, which no file holds", one.name))?;
         return Ok(Contents::Bytes(out));
-    };
+    }
     // Checks that the record says what the program declares.
     stored.constant.bytes(model)?;
-    let found = model.package().blob(&blob.file_name, blob.offset)?;
-    let file = model.package().weight_file(&blob.file_name)?.source();
-    let range = file.slice(found.data_offset, found.data.len() as u64);
+    let range = stored.source(model.package())?;
     Ok(Contents::Range(range.context("the weight lies outside of its file")?))
 }
 
