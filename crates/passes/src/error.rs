@@ -48,6 +48,12 @@ pub enum Error {
         /// Why it does not fit.
         problem: String,
     },
+    /// A pass computes constants, and nothing was given that does.
+    #[error("`{pass}` needs something that executes operations: set `RunOptions::evaluate`")]
+    NeedsEvaluator {
+        /// The pass.
+        pass: &'static str,
+    },
     /// A pattern names no operation.
     #[error(
         "no operation that runs has a type or an output that matches `{pattern}`; the types are: \

@@ -1,11 +1,13 @@
 //! Lists of passes, their text form and how they run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use milwright_ir::names::nearest;
-use milwright_ir::{BlobSource, Program, Severity, verify};
+use milwright_ir::{BlobSource, OpId, Program, Severity, ValueId, verify};
 
 use crate::error::{Error, ParseError};
+use crate::evaluate::Evaluate;
 use crate::pass::{Options, Pass, Takes};
 use crate::passes::{PRESETS, lookup, passes};
 use crate::report::{Report, StepReport};
@@ -29,10 +31,23 @@ pub struct Pipeline {
 
 /// How a pipeline runs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RunOptions {
+pub struct RunOptions<'a> {
     /// Stop after that many changes, over all passes. Halving this number
     /// finds the change that spoils a result.
     pub fuel: Option<u64>,
+    /// What executes operations, for passes that compute constants.
+    pub evaluate: Option<&'a dyn Evaluate>,
+    /// What `fp16` leaves in single precision.
+    pub fragile: Option<&'a Fragile>,
+}
+
+/// What half precision breaks in a program, as somebody found by trying.
+#[derive(Clone, Debug, Default)]
+pub struct Fragile {
+    /// Operations that are to stay as they are, each with the reason.
+    pub ops: BTreeMap<OpId, String>,
+    /// Values that are not to be rounded: what gives and what reads them stays.
+    pub values: BTreeSet<ValueId>,
 }
 
 impl Pipeline {
@@ -68,7 +83,7 @@ impl Pipeline {
         &self,
         program: &mut Program,
         blobs: &dyn BlobSource,
-        options: &RunOptions,
+        options: &RunOptions<'_>,
     ) -> Result<Report, Error> {
         let mut report = Report::default();
         let mut fuel = options.fuel;
@@ -77,7 +92,8 @@ impl Pipeline {
             return Err(Error::Invalid { findings: found });
         }
         for step in &self.steps {
-            let mut rewriter = Rewriter::new(program, blobs, step.pass.name, fuel);
+            let options = RunOptions { fuel, ..*options };
+            let mut rewriter = Rewriter::new(program, blobs, step.pass.name, options);
             let result = (step.pass.run)(&mut rewriter, &step.options)?;
             fuel = rewriter.fuel();
             let changes = rewriter.into_changes();

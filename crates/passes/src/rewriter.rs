@@ -7,6 +7,8 @@ use milwright_ir::{BlobSource, BlockId, OpId, Program, ValueId};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::evaluate::Evaluate;
+use crate::pipeline::{Fragile, RunOptions};
 use crate::replacement::Replacement;
 
 /// A change of a program.
@@ -18,6 +20,23 @@ pub struct Change {
     pub location: String,
     /// What was done.
     pub what: String,
+}
+
+/// Operations that are there for their effect, whether or not their result is used.
+const EFFECTS: [&str; 2] = ["coreml_update_state", "write_state"];
+
+/// Whether an operation, or one in its blocks, is there for more than its result.
+pub(crate) fn has_effect(program: &Program, op: OpId) -> bool {
+    let mut ops = vec![op];
+    while let Some(id) = ops.pop() {
+        let op = &program.ops[id];
+        if op.def.is_none() || EFFECTS.contains(&op.op_type.as_str()) {
+            return true;
+        }
+        let blocks = op.blocks.iter();
+        ops.extend(blocks.flat_map(|&b| &program.blocks[b].ops));
+    }
+    false
 }
 
 /// Whether an operation of that type is a weight or a parameter.
@@ -52,6 +71,7 @@ pub struct Rewriter<'p> {
     program: &'p mut Program,
     blobs: &'p dyn BlobSource,
     pass: &'static str,
+    options: RunOptions<'p>,
     fuel: Option<u64>,
     changes: Vec<Change>,
     names: Names,
@@ -62,14 +82,15 @@ impl<'p> Rewriter<'p> {
         program: &'p mut Program,
         blobs: &'p dyn BlobSource,
         pass: &'static str,
-        fuel: Option<u64>,
+        options: RunOptions<'p>,
     ) -> Self {
         let names = Names::of(program);
         Self {
             program,
             blobs,
             pass,
-            fuel,
+            fuel: options.fuel,
+            options,
             changes: Vec::new(),
             names,
         }
@@ -83,6 +104,20 @@ impl<'p> Rewriter<'p> {
     /// What resolves weights in files.
     pub fn blobs(&self) -> &'p dyn BlobSource {
         self.blobs
+    }
+
+    /// What executes operations.
+    ///
+    /// # Errors
+    /// [`Error::NeedsEvaluator`].
+    pub(crate) fn evaluator(&self) -> Result<&'p dyn Evaluate, Error> {
+        let evaluator = self.options.evaluate;
+        evaluator.ok_or(Error::NeedsEvaluator { pass: self.pass })
+    }
+
+    /// What fp16 breaks, as far as it was tried.
+    pub(crate) fn fragile(&self) -> Option<&'p Fragile> {
+        self.options.fragile
     }
 
     /// Whether no more changes are allowed. A pass ends then.
@@ -181,6 +216,15 @@ impl<'p> Rewriter<'p> {
         &mut self,
         read: &[ValueId],
     ) -> Result<BTreeMap<String, usize>, Error> {
+        self.remove_orphans(read, |program, op| is_constant(&program.ops[op].op_type))
+    }
+
+    /// As [`Rewriter::remove_orphaned_constants`], of what `may_go`.
+    pub(crate) fn remove_orphans(
+        &mut self,
+        read: &[ValueId],
+        may_go: impl Fn(&Program, OpId) -> bool,
+    ) -> Result<BTreeMap<String, usize>, Error> {
         let program = &*self.program;
         let mut orphans: Vec<OpId> = read.iter().filter_map(|&v| program.def_op(v)).collect();
         orphans.sort_unstable();
@@ -188,7 +232,7 @@ impl<'p> Rewriter<'p> {
         let mut seen: HashSet<OpId> = orphans.iter().copied().collect();
         let mut at = 0;
         while let Some(&op) = orphans.get(at) {
-            if is_constant(&program.ops[op].op_type) {
+            if may_go(program, op) {
                 let made_from = program.ops[op].operands();
                 let made_from = made_from.filter_map(|v| program.def_op(v));
                 orphans.extend(made_from.filter(|&op| seen.insert(op)));
@@ -197,9 +241,7 @@ impl<'p> Rewriter<'p> {
         }
         let fuel = self.fuel.take();
         let logged = self.changes.len();
-        let removed = self.remove_unused(|program, op| {
-            is_constant(&program.ops[op].op_type) && seen.contains(&op)
-        });
+        let removed = self.remove_unused(|program, op| seen.contains(&op) && may_go(program, op));
         self.changes.truncate(logged);
         self.fuel = fuel;
         removed

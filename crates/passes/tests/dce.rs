@@ -22,7 +22,10 @@ fn models() -> Vec<(String, Model)> {
 
 fn run(program: &mut Program, model: &Model, passes: &str, fuel: Option<u64>) -> usize {
     let pipeline = Pipeline::parse(passes).unwrap();
-    let options = RunOptions { fuel };
+    let options = RunOptions {
+        fuel,
+        ..RunOptions::default()
+    };
     let report = pipeline.run(program, model.package(), &options).unwrap();
     report.steps[0].result.removed.values().sum()
 }

@@ -396,7 +396,10 @@ fn changes_can_be_limited() {
     let all = count(model.program());
     for fuel in [0, 1, 5, 1000] {
         let mut program = model.program().clone();
-        let options = RunOptions { fuel: Some(fuel) };
+        let options = RunOptions {
+            fuel: Some(fuel),
+            ..RunOptions::default()
+        };
         let report = pipeline
             .run(&mut program, model.package(), &options)
             .unwrap();

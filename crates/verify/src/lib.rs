@@ -12,6 +12,7 @@
 pub mod array;
 mod compare;
 mod error;
+mod evaluate;
 pub mod features;
 pub mod inputs;
 pub mod metrics;
@@ -30,6 +31,7 @@ pub use array::{Array, DType, Data, NamedArrays};
 pub use compare::{Comparison, check_expected, per_op};
 pub use error::Error;
 pub use milwright_ir::random::Random;
+pub use evaluate::Evaluator;
 pub use model::Executable;
 pub use output::{Output, outputs, texts, to_array};
 pub use runner::Runner;

@@ -20,18 +20,66 @@ use candle_core::{DType, Tensor};
 use milwright_interp::{NamedValues, Options, Precision, Session, Value};
 use milwright_ir::{BlobSource, Model, NoBlobs, Program};
 use milwright_package::WriteOptions;
-use milwright_passes::{Exactness, Pipeline, RunOptions, passes};
+use milwright_passes::{Exactness, Fragile, Pipeline, RunOptions, passes};
+use milwright_verify::Evaluator;
 use milwright_verify::inputs::Feed;
+use milwright_verify::preflight::{self, breaks, precision_for, preflight};
 use rayon::prelude::*;
 
-/// The pipelines that are tried, so that each pass applies to what there is.
-const PIPELINES: &[&str] = &[
-    "dce",
-    "decompose-conv",
-    "decompose-conv{stride=strided-slice,taps=sum}",
-    "split-wide{limit=2}",
-    "split-wide{limit=24}",
+/// How two runs are held against each other.
+enum Check {
+    /// The same bits in that precision.
+    Bits(Precision),
+    /// In that precision, off by at most so much of each output's largest
+    /// magnitude.
+    Near(Precision, f64),
+}
+
+use Check::{Bits, Near};
+use Precision::{Fp32, Native};
+
+const EXACT: &[Check] = &[Bits(Fp32), Bits(Native)];
+const ROUNDING: &[Check] = &[Near(Fp32, 1e-4)];
+
+/// The pipelines that are tried, so that each pass applies to what there is,
+/// and what holds after each.
+const PIPELINES: &[(&str, &[Check])] = &[
+    ("dce", EXACT),
+    ("decompose-conv", ROUNDING),
+    ("decompose-conv{stride=strided-slice,taps=sum}", ROUNDING),
+    ("split-wide{limit=2}", EXACT),
+    ("split-wide{limit=24}", EXACT),
+    ("const-fold", EXACT),
+    ("cse", EXACT),
+    ("remove-noop", EXACT),
+    ("remove-redundant-casts", EXACT),
+    // Where fp16 is rounded, decompressed weights are what they were.
+    ("decompress", &[Bits(Native)]),
+    // Weights are rounded once more to their type.
+    ("fuse-conv-bn", &[Near(Fp32, 2e-3)]),
+    ("linear-to-conv1x1", ROUNDING),
+    ("conv1x1-to-linear", ROUNDING),
+    ("linear-to-conv1x1,conv1x1-to-linear", ROUNDING),
+    ("decompose-sdpa", ROUNDING),
+    // Evaluated in fp32, only weights and parameters are rounded.
+    ("fp16", &[Near(Fp32, 2e-2)]),
+    ("fp32", ROUNDING),
+    ("fp32{weights=cast}", ROUNDING),
+    (
+        "fp16,remove-redundant-casts,fp32,remove-redundant-casts",
+        &[Near(Fp32, 2e-2)],
+    ),
+    (
+        "const-fold,cse,remove-noop,remove-redundant-casts,dce",
+        EXACT,
+    ),
 ];
+
+const OPTIONS: RunOptions<'_> = RunOptions {
+    fuel: None,
+    evaluate: Some(&Evaluator),
+    fragile: None,
+};
 
 /// A program with its inputs, step by step.
 struct Sample<'m> {
@@ -150,7 +198,7 @@ fn distance(before: &[NamedValues], after: &[NamedValues]) -> Option<f64> {
     worst
 }
 
-fn try_on(sample: &Sample<'_>, pipeline: &Pipeline) -> Tally {
+fn try_on(sample: &Sample<'_>, pipeline: &Pipeline, checks: &[Check]) -> Tally {
     let mut tally = Tally::default();
     let mut program = sample.program.clone();
     let fail = |tally: &mut Tally, what: String| {
@@ -158,7 +206,7 @@ fn try_on(sample: &Sample<'_>, pipeline: &Pipeline) -> Tally {
             .failures
             .push(format!("{}, {pipeline}: {what}", sample.name));
     };
-    let report = match pipeline.run(&mut program, sample.blobs, &RunOptions::default()) {
+    let report = match pipeline.run(&mut program, sample.blobs, &OPTIONS) {
         Ok(report) => report,
         Err(error) => {
             fail(&mut tally, error.to_string());
@@ -170,17 +218,11 @@ fn try_on(sample: &Sample<'_>, pipeline: &Pipeline) -> Tally {
     }
     tally.applied = 1;
     tally.changes = report.changes();
-    let exactness = pipeline
-        .steps
-        .iter()
-        .map(|s| s.pass.exactness)
-        .max()
-        .unwrap();
-    let precisions: &[Precision] = match exactness {
-        Exactness::Exact => &[Precision::Fp32, Precision::Native],
-        _ => &[Precision::Fp32],
-    };
-    for &precision in precisions {
+    for check in checks {
+        let (precision, allowed) = match *check {
+            Bits(precision) => (precision, None),
+            Near(precision, off) => (precision, Some(off)),
+        };
         let before = run(sample, sample.program, sample.blobs, precision);
         let after = run(sample, &program, sample.blobs, precision);
         let (before, after) = match (before, after) {
@@ -195,19 +237,21 @@ fn try_on(sample: &Sample<'_>, pipeline: &Pipeline) -> Tally {
             }
         };
         tally.compared += 1;
-        let allowed = match exactness {
-            Exactness::Exact => None,
-            _ => Some(1e-4),
-        };
         let Some(off) = distance(&before, &after).filter(|&off| allowed.is_none_or(|a| off > a))
         else {
             continue;
         };
-        // What double precision changes as much, no rounding can keep.
-        if allowed.is_some()
-            && let Ok(wide) = run(sample, sample.program, sample.blobs, Precision::Fp64)
-            && distance(&wide, &before).is_some_and(|own| own > off / 16.0)
-        {
+        // What another precision changes as much, no rounding can keep.
+        let mut others = match allowed {
+            None => [].iter(),
+            Some(off) if off < 1e-3 => [Precision::Fp64].iter(),
+            Some(_) => [Precision::Fp64, Precision::Half].iter(),
+        };
+        let is_unstable = others.any(|&other| {
+            let other = run(sample, sample.program, sample.blobs, other);
+            other.is_ok_and(|o| distance(&before, &o).is_some_and(|own| own > off / 16.0))
+        });
+        if is_unstable {
             tally.unstable += 1;
             continue;
         }
@@ -243,11 +287,11 @@ fn saved(sample: &Sample<'_>, model: &Model, program: &Program) -> Result<(), St
 fn try_all(what: &str, samples: &[Sample<'_>]) {
     let mut failures = Vec::new();
     println!("{} {what}", samples.len());
-    for text in PIPELINES {
+    for (text, checks) in PIPELINES {
         let pipeline = Pipeline::parse(text).unwrap();
         let tally = samples
             .par_iter()
-            .map(|sample| try_on(sample, &pipeline))
+            .map(|sample| try_on(sample, &pipeline, checks))
             .reduce(Tally::default, Tally::with);
         println!(
             "  {text}: applied to {}, {} changes, {} comparisons, {} end in an error, {} unstable, {} fail",
@@ -295,11 +339,17 @@ fn models_below(folder: &Path, wanted: impl Fn(&Path) -> bool) {
 }
 
 #[test]
-fn every_pipeline_has_its_pass() {
+fn every_pass_is_tried_as_it_declares() {
     let tried: Vec<Pipeline> = PIPELINES
         .iter()
-        .map(|p| Pipeline::parse(p).unwrap())
+        .map(|(text, _)| Pipeline::parse(text).unwrap())
         .collect();
+    for ((text, checks), pipeline) in PIPELINES.iter().zip(&tried) {
+        let mut steps = pipeline.steps.iter();
+        let is_exact = steps.all(|s| s.pass.exactness == Exactness::Exact);
+        let bits = checks.iter().filter(|c| matches!(c, Bits(_))).count();
+        assert!(!is_exact || bits == 2, "{text}");
+    }
     for pass in passes() {
         let mut steps = tried.iter().flat_map(|p| &p.steps);
         assert!(
@@ -371,4 +421,70 @@ fn generated_programs_run_as_before() {
         })
         .collect();
     try_all("generated programs", &samples);
+}
+
+/// The largest difference of two runs in native precision and in fp32, and how
+/// many numbers are NaN in the first only.
+fn lost(before: &[NamedValues], after: &[NamedValues]) -> (f64, usize) {
+    let (mut worst, mut nan) = (0f64, 0);
+    for ((_, b), (_, a)) in before.iter().flatten().zip(after.iter().flatten()) {
+        let (Value::Tensor(b), Value::Tensor(a)) = (b, a) else {
+            continue;
+        };
+        for (x, y) in numbers(&b.data).into_iter().zip(numbers(&a.data)) {
+            nan += usize::from(y.is_nan() && !x.is_nan());
+            worst = worst.max((x - y).abs());
+        }
+    }
+    (worst, nan)
+}
+
+#[test]
+fn what_fp16_breaks_stays_in_fp32() {
+    let Some(folder) = common::shared() else {
+        return;
+    };
+    let package = folder.join("mel-encoder/fused_fp32.mlpackage");
+    let model = Model::open(&package).unwrap();
+    let case = common::Case::of(&package).remove(0);
+    let mut runner = case.runner(Precision::Fp32);
+    let feeds = case.feeds(&runner);
+    let stage = runner.single("the test").unwrap();
+    let subject = stage.subject();
+    let precision = precision_for(subject.program, stage.function());
+    let report = preflight(stage, &feeds, precision, None, &mut || ()).unwrap();
+    let broken = breaks(subject.program, stage.function(), subject.blobs, &report);
+    let fragile = preflight::fragile(&broken);
+    let sample = Sample {
+        name: case.name.clone(),
+        program: model.program(),
+        blobs: &model,
+        function: Some(case.function.clone()),
+        feeds,
+        model: Some(&model),
+    };
+    let before = run(&sample, model.program(), &model, Precision::Fp32).unwrap();
+    let half = |fragile: Option<&Fragile>| {
+        let mut program = model.program().clone();
+        let options = RunOptions { fragile, ..OPTIONS };
+        let pipeline = Pipeline::parse("fp16,remove-redundant-casts").unwrap();
+        let report = pipeline.run(&mut program, &model, &options).unwrap();
+        let after = run(&sample, &program, &model, Precision::Native).unwrap();
+        saved(&sample, &model, &program).unwrap();
+        let (worst, nan) = lost(&before, &after);
+        println!(
+            "{} with {} breaks kept: {} changes, {} left, off by {worst:.2e}, {nan} NaN",
+            sample.name,
+            fragile.map_or(0, |f| f.ops.len()),
+            report.changes(),
+            report.left().count(),
+        );
+        (worst, nan)
+    };
+    let plain = half(None);
+    let (worst, nan) = half(Some(&fragile));
+    assert!(!broken.is_empty());
+    assert!(nan == 0 && worst <= 2e-2, "{worst} {nan}");
+    // Or the preflight is for nothing.
+    assert!(plain.1 > 0 || plain.0 > 4.0 * worst, "{plain:?}");
 }

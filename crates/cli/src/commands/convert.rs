@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use milwright_ir::{Model, SaveReport};
 use milwright_package::{Changes, Package, WriteOptions};
-use milwright_passes::{Pipeline, RunOptions, StepReport};
-use milwright_verify::Executable;
+use milwright_passes::{Fragile, Pipeline, RunOptions, StepReport};
+use milwright_verify::preflight::{self, breaks, precision_for, preflight};
+use milwright_verify::{Evaluator, Executable};
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::comparison::{Models, ToleranceOptions, run_options};
 use crate::error;
-use crate::comparison::{Models, ToleranceOptions};
 use crate::progress::Progress;
 use crate::report;
 use crate::cutting::count;
@@ -41,6 +42,12 @@ pub(crate) struct Options {
     /// `milwright passes` lists them.
     #[arg(long, value_name = "PASSES", default_value = "", hide_default_value = true)]
     passes: String,
+
+    /// Run the model in fp16 beside fp32 first, as `verify --preflight` does, on
+    /// --inputs or random ones: what fp16 breaks there, the pass `fp16` leaves
+    /// in fp32.
+    #[arg(long)]
+    from_preflight: bool,
 
     /// Write nothing, and exit with status 1, when a pass leaves an operation
     /// that it should take.
@@ -119,7 +126,8 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     if is_program {
         let mut model = Model::from_package(package)?;
         if !pipeline.steps.is_empty() {
-            rewrite(&mut model, &pipeline, &mut report)?;
+            let fragile = fragile(&options, &pipeline)?;
+            rewrite(&mut model, &pipeline, &fragile, &mut report)?;
         }
         let left = report.passes.iter().any(|s| !s.result.left.is_empty());
         if !(options.strict && left) {
@@ -150,10 +158,61 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     })
 }
 
-fn rewrite(model: &mut Model, pipeline: &Pipeline, report: &mut Report) -> anyhow::Result<()> {
+/// What fp16 breaks, with --from-preflight; of every function.
+fn fragile(options: &Options, pipeline: &Pipeline) -> anyhow::Result<Fragile> {
+    let mut found = Fragile::default();
+    if !options.from_preflight {
+        return Ok(found);
+    }
+    if !pipeline.steps.iter().any(|step| step.pass.name == "fp16") {
+        bail!("--from-preflight is for the pass `fp16`, which is not among --passes");
+    }
+    let model = Executable::open(&options.model)?;
+    let given = model.function(options.function.as_deref())?;
+    let random = options.inputs.random_only();
+    for function in model.functions() {
+        let inputs = if function == given {
+            &options.inputs
+        } else {
+            &random
+        };
+        let how = run_options(&model, PrecisionOption::Fp32, inputs.count());
+        let mut runner = model.runner(Some(function), how)?;
+        let steps = inputs.load(&runner)?;
+        let feeds = steps.feeds(&runner)?;
+        let stage = runner.single("--from-preflight")?;
+        let subject = stage.subject();
+        let precision = precision_for(subject.program, stage.function());
+        let progress = Progress::new("running in fp16 and fp32", feeds.len());
+        let report = preflight(stage, &feeds, precision, steps.seed, &mut || progress.step())
+            .context("trying the model in fp16, to see which operations it breaks")?;
+        drop(progress);
+        // Both programs were decoded from the same bytes, so ids agree.
+        let broken = breaks(subject.program, stage.function(), subject.blobs, &report);
+        let broken = preflight::fragile(&broken);
+        found.ops.extend(broken.ops);
+        found.values.extend(broken.values);
+    }
+    Ok(found)
+}
+
+fn rewrite(
+    model: &mut Model,
+    pipeline: &Pipeline,
+    fragile: &Fragile,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let progress = Progress::new("running passes", 1);
     let (program, package) = model.parts_mut();
-    let result = pipeline.run(program, package, &RunOptions::default())?;
+    let result = pipeline.run(
+        program,
+        package,
+        &RunOptions {
+            evaluate: Some(&Evaluator),
+            fragile: Some(fragile),
+            ..RunOptions::default()
+        },
+    )?;
     drop(progress);
     report.passes = result.steps;
     for conv in ["conv", "conv_transpose"] {

@@ -10,7 +10,22 @@ macro_rules! passes {
     };
 }
 
-passes!(dce, decompose_conv, split_wide);
+passes!(
+    const_fold,
+    conv1x1_to_linear,
+    cse,
+    dce,
+    decompose_conv,
+    decompose_sdpa,
+    decompress,
+    fp16,
+    fp32,
+    fuse_conv_bn,
+    linear_to_conv1x1,
+    remove_noop,
+    remove_redundant_casts,
+    split_wide,
+);
 
 /// Every pass, sorted by name.
 pub fn passes() -> &'static [&'static Pass] {

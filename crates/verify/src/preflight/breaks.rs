@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use milwright_ir::{Arg, BlobSource, Function, OpId, OpView, Program, ValueDef, ValueId};
+use milwright_passes::Fragile;
 
 use super::report::{ConstantReport, OpReport, Preflight};
 
@@ -19,6 +20,21 @@ pub struct Break {
     pub op: OpId,
     /// What happens, in a sentence without the operation.
     pub why: String,
+    /// Values that must not be rounded to fp16 for the operation to be right:
+    /// its own results, or what vanishes, and all between that and the operation.
+    pub values: Vec<ValueId>,
+}
+
+/// What the pass `fp16` is to leave in single precision.
+pub fn fragile(breaks: &[Break]) -> Fragile {
+    let reason = |b: &Break| (b.op, b.why.clone());
+    Fragile {
+        ops: breaks.iter().map(reason).collect(),
+        values: breaks
+            .iter()
+            .flat_map(|b| b.values.iter().copied())
+            .collect(),
+    }
 }
 
 /// A result that loses more than this by itself, relative, is broken.
@@ -37,14 +53,14 @@ pub fn breaks(
         .iter()
         .filter_map(|row| Some((row.value?, row)))
         .collect();
-    let mut found: BTreeMap<OpId, String> = BTreeMap::new();
+    let mut found: BTreeMap<OpId, (String, Vec<ValueId>)> = BTreeMap::new();
     for constant in report.constants.iter().filter(|c| c.overflow > 0) {
         for (op, _) in &constant.readers {
             let why = format!(
                 "it reads the constant `{}`, which is beyond 65504 and becomes infinite in fp16",
                 constant.name
             );
-            found.entry(*op).or_insert(why);
+            found.entry(*op).or_insert((why, Vec::new()));
         }
     }
     // Constants of which nothing is left, by the addition that they are for.
@@ -55,27 +71,37 @@ pub fn breaks(
         .collect();
     let ops = function.body().map(|b| program.walk(b)).unwrap_or_default();
     for &op in &ops {
-        let results = program.ops[op].outputs.iter();
-        if let Some(why) = results.filter_map(|v| own(rows.get(v)?)).next() {
-            found.entry(op).or_insert(why);
+        let mut results = program.ops[op].outputs.iter();
+        if let Some((why, row)) = results.find_map(|v| Some((own(rows.get(v)?)?, rows.get(v)?))) {
+            let entry = found.entry(op).or_insert((why, Vec::new()));
+            entry.1.extend(&program.ops[op].outputs);
+            if row.overflow + row.nonfinite == 0 {
+                // What is wrong although it fits is so by what it is made from.
+                let read = program.ops[op].operands();
+                entry
+                    .1
+                    .extend(read.filter(|&v| program.const_of(v).is_none()));
+            }
         }
         let Some(divisor) = divisor(program, op, blobs) else {
             continue;
         };
-        if let Some(what) = vanishing(program, divisor, &rows, &lost) {
+        if let Some((what, values)) = vanishing(program, divisor, &rows, &lost) {
             let divisor = &program.values[divisor].name;
             let does = match program.ops[op].op_type.as_str() {
                 "log" => format!("it takes the logarithm of `{divisor}`"),
                 "rsqrt" => format!("it divides by the root of `{divisor}`"),
                 _ => format!("it divides by `{divisor}`"),
             };
-            found.entry(op).or_insert(format!("{does}, and {what}"));
+            let why = format!("{does}, and {what}");
+            let entry = found.entry(op).or_insert((why, Vec::new()));
+            entry.1.extend(values);
         }
     }
     let place: HashMap<OpId, usize> = ops.iter().enumerate().map(|(i, &op)| (op, i)).collect();
     let mut found: Vec<Break> = found
         .into_iter()
-        .map(|(op, why)| Break { op, why })
+        .map(|(op, (why, values))| Break { op, why, values })
         .collect();
     found.sort_by_key(|b| place.get(&b.op).copied());
     found
@@ -123,14 +149,16 @@ fn divisor(program: &Program, op: OpId, blobs: &dyn BlobSource) -> Option<ValueI
 }
 
 /// What vanishes behind a value: itself, or what it is a root, a power, a
-/// rearrangement or, but for a constant, a sum of; or that constant.
+/// rearrangement or, but for a constant, a sum of; or that constant. With it,
+/// the values between.
 fn vanishing(
     program: &Program,
     value: ValueId,
     rows: &HashMap<ValueId, &OpReport>,
     lost: &HashMap<OpId, &ConstantReport>,
-) -> Option<String> {
+) -> Option<(String, Vec<ValueId>)> {
     let mut seen = HashSet::new();
+    let mut passed = Vec::new();
     let mut next = vec![value];
     while let Some(value) = next.pop() {
         if !seen.insert(value) {
@@ -139,24 +167,27 @@ fn vanishing(
         let Some(row) = rows.get(&value) else {
             continue;
         };
+        passed.push(value);
         if row.to_zero > 0 {
-            return Some(format!(
+            let what = format!(
                 "{} of {} values of `{}` become 0 in fp16 (the smallest is {:.1e})",
                 row.to_zero,
                 row.elements,
                 row.output,
                 row.smallest.unwrap_or_default(),
-            ));
+            );
+            return Some((what, passed));
         }
         let ValueDef::Op(op, _) = program.values[value].def else {
             continue;
         };
         if let Some(constant) = lost.get(&op) {
-            return Some(format!(
+            let what = format!(
                 "the constant `{}` ({:.1e}), which keeps it from 0, becomes 0 in fp16",
                 constant.name,
                 constant.max.unwrap_or_default()
-            ));
+            );
+            return Some((what, passed));
         }
         let op = &program.ops[op];
         let computed = |param: &str| match op.args(param) {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use milwright_interp::{Moment, Precision, Tensor, Value};
 use milwright_ir::{DataType, Function, OpId, Program, ValueId, ValueType};
 
-pub use breaks::{Break, breaks};
+pub use breaks::{Break, breaks, fragile};
 pub use report::{ConstantReport, Difference, OpReport, OutputLoss, Preflight, SCHEMA};
 
 use crate::error::Error;

@@ -1,0 +1,85 @@
+//! Makes plain weights of compressed ones.
+
+use milwright_ir::OpId;
+
+use crate::error::Error;
+use crate::pass::{Exactness, Options, Pass};
+use crate::report::{Left, PassReport};
+use crate::rewriter::Rewriter;
+
+pub(super) static PASS: Pass = Pass {
+    name: "decompress",
+    summary: "Makes plain constants of compressed weights.",
+    details: "\
+Every `constexpr_*` operation that something else than another one reads becomes a `const` with the values that it \
+stands for, as the interpreter computes them; what it was made from goes. For runtimes that do not take a form of \
+compression, and for tools that look at weights. The file grows accordingly, and the plain weights are in memory until it \
+is written.
+
+Numbers: the values are rounded to the type that the compressed weight has. A palette or a sparse weight holds such values \
+already; a quantised one is computed, and in fp16 the product of scale and integer loses its last bits, as it does on a \
+device that decompresses to fp16. Evaluated in fp32, where nothing is rounded, the outputs of such a model therefore change \
+by about as much as fp16 resolves; `--precision native` shows no difference.",
+    options: &[],
+    exactness: Exactness::Rounding,
+    run,
+};
+
+fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
+    let evaluator = rewriter.evaluator()?;
+    let mut report = PassReport::default();
+    let mut read = Vec::new();
+    // What only feeds another compressed weight is part of that.
+    let mut plainly: Vec<OpId> = Vec::new();
+    for site in rewriter.sites() {
+        let program = rewriter.program();
+        let op = &program.ops[site.op];
+        if !op.op_type.starts_with("constexpr_") {
+            plainly.extend(op.operands().filter_map(|v| program.def_op(v)));
+        }
+    }
+    for block in rewriter.program().live_blocks() {
+        let program = rewriter.program();
+        let outputs = program.blocks[block].outputs.iter();
+        plainly.extend(outputs.filter_map(|&v| program.def_op(v)));
+    }
+    plainly.sort_unstable();
+    for site in rewriter.sites() {
+        if rewriter.is_out_of_fuel() {
+            break;
+        }
+        let program = rewriter.program();
+        let op = &program.ops[site.op];
+        let is_read = plainly.binary_search(&site.op).is_ok();
+        if !op.op_type.starts_with("constexpr_") || !is_read {
+            continue;
+        }
+        let name = rewriter.named(site);
+        let evaluated = match op.outputs.len() {
+            1 => evaluator.evaluate(program, site.op, rewriter.blobs()),
+            n => Err(format!("it has {n} results")),
+        };
+        let constant = match evaluated.map(|mut results| results.pop()) {
+            Ok(Some(result)) => result.constant,
+            Ok(None) => continue,
+            Err(reason) => {
+                report.left.push(Left {
+                    function: name.function,
+                    op: name.op,
+                    op_type: name.op_type,
+                    reason,
+                });
+                continue;
+            }
+        };
+        read.extend(op.operands());
+        let mut replacement = rewriter.replace(site);
+        let value = replacement.constant("dense", constant)?;
+        if replacement.finish(value, "decompressed".to_owned())?.is_none() {
+            break;
+        }
+        *report.done.entry(name.op_type).or_default() += 1;
+    }
+    report.removed = rewriter.remove_orphaned_constants(&read)?;
+    Ok(report)
+}

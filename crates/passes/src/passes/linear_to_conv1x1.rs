@@ -1,0 +1,134 @@
+//! Makes convolutions of matrix products.
+
+use milwright_ir::{Arg, Constant, OpView, TensorType, ValueId};
+
+use crate::error::Error;
+use crate::pass::{Exactness, Options, Pass};
+use crate::replacement::Replacement;
+use crate::report::{Left, PassReport};
+use crate::rewriter::{Rewriter, is_constant};
+
+pub(super) static PASS: Pass = Pass {
+    name: "linear-to-conv1x1",
+    summary: "Replaces `linear` by a `conv` with a kernel of 1.",
+    details: "\
+The Neural Engine was made for tensors [N, C, 1, S]. An `x` [.., S, D] of 2 to 4 dimensions becomes [N, D, .., S] by \
+`transpose` and `expand_dims`, and its result goes back the same way; the transposes of neighbours cancel where \
+nothing but element-wise operations stands between them, which this pass leaves to others. Weights keep their bytes.
+
+What stays: an `x` of another rank, and weights that are not constant or are compressed. `conv1x1-to-linear` is the way \
+back.
+
+Numbers: the same products; an implementation may add them up in another order.",
+    options: &[],
+    exactness: Exactness::Rounding,
+    run,
+};
+
+fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
+    let mut report = PassReport::default();
+    let mut read = Vec::new();
+    for site in rewriter.sites() {
+        if rewriter.is_out_of_fuel() {
+            break;
+        }
+        let view = OpView::new(rewriter.program(), site.op, rewriter.blobs());
+        if view.op.op_type != "linear" {
+            continue;
+        }
+        let name = rewriter.named(site);
+        let parts = match parts(&view) {
+            Ok(parts) => parts,
+            Err(reason) => {
+                report.left.push(Left {
+                    function: name.function,
+                    op: name.op,
+                    op_type: name.op_type,
+                    reason,
+                });
+                continue;
+            }
+        };
+        read.extend(view.op.operands());
+        let mut replacement = rewriter.replace(site);
+        let last = build(&mut replacement, parts)?;
+        if replacement.finish(last, "replaced by a `conv`".to_owned())?.is_none() {
+            break;
+        }
+        *report.done.entry("linear".into()).or_default() += 1;
+    }
+    report.removed = rewriter.remove_orphans(&read, |program, op| {
+        is_constant(&program.ops[op].op_type)
+    })?;
+    Ok(report)
+}
+
+struct Parts {
+    x: ValueId,
+    rank: usize,
+    weight: Constant,
+    bias: Option<Vec<Arg>>,
+}
+
+fn parts(view: &OpView<'_>) -> Result<Parts, String> {
+    let Some(Arg::Value(x)) = view.arg("x") else {
+        return Err("its input is a constant".into());
+    };
+    let ty = view.tensor("x").map_err(|e| e.to_string())?;
+    if !ty.dtype.is_float() {
+        return Err(format!("it multiplies {}", ty.dtype));
+    }
+    let rank = ty.rank().filter(|rank| (2..=4).contains(rank));
+    let rank = rank.ok_or_else(|| format!("its input {ty} has not 2 to 4 dimensions"))?;
+    let weight = view.constant("weight").ok_or("its weights are compressed or not constant")?;
+    let own = weight.tensor_type().ok_or("its weights are no tensor")?;
+    let shape = own.known_shape().ok_or("its weights have no fixed shape")?;
+    if !own.dtype.is_float() {
+        return Err(format!("its weights are {own}"));
+    }
+    let shape = [&shape[..], &[1, 1]].concat();
+    let ty = TensorType::fixed(own.dtype, &shape);
+    Ok(Parts {
+        x: *x,
+        rank,
+        weight: Constant::new(ty, weight.data.clone()),
+        bias: view.is_given("bias").then(|| view.op.args("bias").to_vec()),
+    })
+}
+
+fn build(r: &mut Replacement<'_, '_>, parts: Parts) -> Result<ValueId, Error> {
+    // [.., S, D] as [N, D, A, S].
+    let (order, back, axes): (&[usize], &[usize], &[i32]) = match parts.rank {
+        2 => (&[0, 1], &[0, 1], &[2, 3]),
+        3 => (&[0, 2, 1], &[0, 2, 1], &[2]),
+        _ => (&[0, 3, 1, 2], &[0, 2, 3, 1], &[]),
+    };
+    let mut x = r.transpose(parts.x, order)?;
+    if !axes.is_empty() {
+        let axes = r.constant("axes", Constant::ints(axes))?;
+        let inputs = vec![("x", vec![Arg::Value(x)]), ("axes", vec![Arg::Value(axes)])];
+        x = r.op("expand_dims", "expanded", inputs)?;
+    }
+    let weight = r.constant("weight", parts.weight)?;
+    let mut inputs = vec![("x", vec![Arg::Value(x)]), ("weight", vec![Arg::Value(weight)])];
+    if let Some(bias) = parts.bias {
+        inputs.push(("bias", bias));
+    }
+    let given = [
+        ("strides", Constant::ints(&[1, 1])),
+        ("pad_type", Constant::string("valid")),
+        ("pad", Constant::ints(&[0, 0, 0, 0])),
+        ("dilations", Constant::ints(&[1, 1])),
+        ("groups", Constant::int(1)),
+    ];
+    for (param, constant) in given {
+        inputs.push((param, vec![Arg::Value(r.constant(param, constant)?)]));
+    }
+    let mut y = r.op("conv", "conv", inputs)?;
+    if !axes.is_empty() {
+        let axes = r.constant("axes", Constant::ints(axes))?;
+        let inputs = vec![("x", vec![Arg::Value(y)]), ("axes", vec![Arg::Value(axes)])];
+        y = r.op("squeeze", "squeezed", inputs)?;
+    }
+    r.transpose(y, back)
+}

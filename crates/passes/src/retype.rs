@@ -1,0 +1,711 @@
+//! Gives floats of a program another width, with casts between what changes
+//! and what stays.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use half::f16;
+use milwright_ir::ops::{Kind, OpDef, Opset, Presence};
+use milwright_ir::{
+    Arg, BlobSource, BlockId, ConstData, Constant, DataType, Op, OpId, OpView, Program, TensorData,
+    TensorType, Value, ValueDef, ValueId, ValueType,
+};
+
+use crate::error::Error;
+use crate::report::{Left, PassReport};
+use crate::rewriter::{Rewriter, Site, has_effect, is_constant};
+
+/// The newest opset whose operations are in the table.
+const NEWEST: Opset = Opset::IOS18;
+
+/// Constants of fewer elements are written in the spec.
+const FEW: u64 = 10;
+
+/// What is to change.
+pub(crate) struct Retype {
+    /// The type that goes.
+    pub(crate) from: DataType,
+    /// The type that comes.
+    pub(crate) to: DataType,
+    /// The only operations that may change; none: all.
+    pub(crate) only: Option<HashSet<OpId>>,
+    /// Operations that stay because that is wished.
+    pub(crate) keep: HashSet<OpId>,
+    /// Operations that stay, and the reason.
+    pub(crate) fragile: BTreeMap<OpId, String>,
+    /// Values that are not to be of the new type.
+    pub(crate) fixed: HashSet<ValueId>,
+    /// Weights stay stored as they are, with a cast.
+    pub(crate) cast_weights: bool,
+}
+
+/// Changes a program.
+///
+/// # Errors
+/// The file's bytes of an operation hold something that would be lost, or a
+/// constant cannot be read.
+pub(crate) fn run(rewriter: &mut Rewriter<'_>, how: &Retype) -> Result<PassReport, Error> {
+    let mut report = PassReport::default();
+    let sites = rewriter.sites();
+    let homes: HashMap<OpId, BlockId> = sites.iter().map(|s| (s.op, s.block)).collect();
+    let functions = rewriter.program().functions.iter().enumerate();
+    let bodies: Vec<(usize, Opset, BlockId)> = functions
+        .flat_map(|(n, f)| {
+            let each = f.specializations.iter();
+            each.map(move |(name, body)| {
+                (
+                    n,
+                    Opset::from_name(name).unwrap_or(NEWEST).min(NEWEST),
+                    *body,
+                )
+            })
+        })
+        .collect();
+    for (function, opset, body) in bodies {
+        let ops = rewriter.program().walk(body);
+        let mut walk = Walk {
+            rewriter,
+            how,
+            opset,
+            body,
+            homes: &homes,
+            new: HashMap::new(),
+            old: HashMap::new(),
+            changed: HashSet::new(),
+            insert: BTreeMap::new(),
+            dtype_words: HashMap::new(),
+            created: Vec::new(),
+            read: Vec::new(),
+            report: &mut report,
+        };
+        for &op in &ops {
+            let block = homes.get(&op).copied().unwrap_or(body);
+            walk.op(Site {
+                function,
+                block,
+                op,
+            })?;
+        }
+        walk.blocks(&ops)?;
+        walk.results()?;
+        walk.finish()?;
+    }
+    Ok(report)
+}
+
+struct Walk<'w, 'p> {
+    rewriter: &'w mut Rewriter<'p>,
+    how: &'w Retype,
+    opset: Opset,
+    body: BlockId,
+    homes: &'w HashMap<OpId, BlockId>,
+    /// For a value of the old type, one of the new type; apart for `epsilon`,
+    /// which must not vanish.
+    new: HashMap<(ValueId, bool), ValueId>,
+    /// For a value that is of the new type now, one of the old type.
+    old: HashMap<ValueId, ValueId>,
+    /// Values that are of the new type now.
+    changed: HashSet<ValueId>,
+    /// New operations, behind others or at the beginning of a block.
+    insert: BTreeMap<(BlockId, Option<OpId>), Vec<OpId>>,
+    /// Constants that name types, for casts.
+    dtype_words: HashMap<DataType, ValueId>,
+    created: Vec<ValueId>,
+    read: Vec<ValueId>,
+    report: &'w mut PassReport,
+}
+
+/// Why an operation stays.
+enum Stays {
+    /// Nothing of it has the old type.
+    Untouched,
+    /// It is wished.
+    Wished,
+    /// It cannot change, or had better not.
+    Because(String),
+}
+
+impl Walk<'_, '_> {
+    fn program(&self) -> &Program {
+        self.rewriter.program()
+    }
+
+    /// Whether a value was of the old type when the pass began.
+    fn was_old(&self, value: ValueId) -> bool {
+        self.changed.contains(&value) || self.is_type(value, self.how.from)
+    }
+
+    fn is_type(&self, value: ValueId, dtype: DataType) -> bool {
+        let ty = self.program().values[value].ty.as_tensor();
+        ty.is_some_and(|ty| ty.dtype == dtype)
+    }
+
+    fn op(&mut self, site: Site) -> Result<(), Error> {
+        match self.change(site)? {
+            None => {
+                let op_type = self.program().ops[site.op].op_type.clone();
+                *self.report.done.entry(op_type).or_default() += 1;
+                return Ok(());
+            }
+            Some(Stays::Because(reason)) => {
+                let name = self.rewriter.named(site);
+                self.report.left.push(Left {
+                    function: name.function,
+                    op: name.op,
+                    op_type: name.op_type,
+                    reason,
+                });
+            }
+            Some(Stays::Wished) => {
+                *self
+                    .report
+                    .done
+                    .entry("kept as they are".into())
+                    .or_default() += 1;
+            }
+            Some(Stays::Untouched) => {}
+        }
+        // It reads what it read.
+        let op = &self.program().ops[site.op];
+        if !op.operands().any(|v| self.changed.contains(&v)) {
+            return Ok(());
+        }
+        let mut inputs = op.inputs.clone();
+        for arg in inputs.iter_mut().flat_map(|(_, args)| args) {
+            if let Arg::Value(value) = arg {
+                *value = self.old_of(*value)?;
+            }
+        }
+        self.rewriter.program_mut().op_mut(site.op)?.inputs = inputs;
+        Ok(())
+    }
+
+    /// Changes an operation, if it can be and is to be.
+    fn change(&mut self, site: Site) -> Result<Option<Stays>, Error> {
+        let (from, to) = (self.how.from, self.how.to);
+        let op = &self.program().ops[site.op];
+        if is_constant(&op.op_type) {
+            // Its readers decide.
+            return Ok(Some(Stays::Untouched));
+        }
+        let is_old = |arg: &Arg| match arg {
+            Arg::Value(v) => self.was_old(*v),
+            Arg::Const(c) => c.tensor_type().is_some_and(|t| t.dtype == from),
+        };
+        let args = || op.inputs.iter().flat_map(|(_, args)| args);
+        let gives = op.outputs.iter().any(|&v| self.is_type(v, from));
+        if !gives && !args().any(is_old) {
+            return Ok(Some(Stays::Untouched));
+        }
+        let tensors = args().map(|arg| self.program().arg_type(arg));
+        let results = op.outputs.iter().map(|&v| &self.program().values[v].ty);
+        let all_tensors = tensors.chain(results).all(|ty| ty.as_tensor().is_some());
+        let Some(def) = op.def else {
+            let reason = "this version does not know the operation".to_owned();
+            return Ok(Some(Stays::Because(reason)));
+        };
+        if !op.blocks.is_empty() {
+            // What is in its blocks changes on its own.
+            return Ok(Some(Stays::Untouched));
+        }
+        if !all_tensors || has_effect(self.program(), site.op) {
+            let reason =
+                "it works on something else than tensors, such as a state or a list".to_owned();
+            return Ok(Some(Stays::Because(reason)));
+        }
+        if self
+            .how
+            .only
+            .as_ref()
+            .is_some_and(|only| !only.contains(&site.op))
+        {
+            return Ok(Some(Stays::Untouched));
+        }
+        if self.how.keep.contains(&site.op) {
+            return Ok(Some(Stays::Wished));
+        }
+        if let Some(reason) = self.how.fragile.get(&site.op) {
+            return Ok(Some(Stays::Because(reason.clone())));
+        }
+        let fixed = op.operands().chain(op.outputs.iter().copied());
+        if let Some(value) = fixed.into_iter().find(|v| self.how.fixed.contains(v)) {
+            let reason = format!("`{}` is not to be {to}", self.program().values[value].name);
+            return Ok(Some(Stays::Because(reason)));
+        }
+        if self.rewriter.is_out_of_fuel() {
+            return Ok(Some(Stays::Untouched));
+        }
+
+        let mut changed = op.clone();
+        let mut read = Vec::new();
+        let params = changed.inputs.clone();
+        for (at, (name, args)) in params.iter().enumerate() {
+            let param = def.params.iter().find(|p| p.name == name);
+            let takes = param.is_none_or(|p| {
+                matches!(p.kind, Kind::Tensor | Kind::Any)
+                    && p.domain(self.opset).is_none_or(|d| d.dtypes.contains(&to))
+            });
+            for (nth, arg) in args.iter().enumerate() {
+                let old = match arg {
+                    Arg::Value(v) => self.was_old(*v),
+                    Arg::Const(c) => c.tensor_type().is_some_and(|t| t.dtype == from),
+                };
+                let fixed = self.program().const_arg(arg).is_some();
+                let new = match old {
+                    // A scale, for instance, that is single precision in every case.
+                    true if !takes && fixed => continue,
+                    true if !takes => {
+                        let reason = format!("its `{name}` cannot be {to} in {}", self.opset);
+                        return Ok(Some(Stays::Because(reason)));
+                    }
+                    true => self.new_of(arg, name == "epsilon", site)?,
+                    false => self.word(arg, name)?.unwrap_or_else(|| arg.clone()),
+                };
+                if new != *arg {
+                    read.extend(value_of(arg));
+                    changed.inputs[at].1[nth] = new;
+                }
+            }
+        }
+        let view = OpView::new(self.program(), site.op, self.rewriter.blobs());
+        let view = with_op(view, &changed);
+        let types = match self.types(&view, def) {
+            Ok(types) => types,
+            Err(reason) => return Ok(Some(Stays::Because(reason))),
+        };
+        if !self.rewriter.log(site, format!("{from} to {to}")) {
+            return Ok(Some(Stays::Untouched));
+        }
+        let inputs = changed.inputs;
+        let program = self.rewriter.program_mut();
+        let op = program.op_mut(site.op)?;
+        op.inputs = inputs;
+        for (value, ty) in op.outputs.clone().into_iter().zip(types) {
+            if program.values[value].ty != ty {
+                program.values[value].ty = ty;
+                self.changed.insert(value);
+            }
+        }
+        self.read.extend(read);
+        Ok(None)
+    }
+
+    /// The types that the results of a changed operation have.
+    fn types(&self, view: &OpView<'_>, def: &'static OpDef) -> Result<Vec<ValueType>, String> {
+        let (from, to) = (self.how.from, self.how.to);
+        if !agrees(view, def, self.opset) {
+            return Err(format!("not all of its operands can be {to}"));
+        }
+        let inferred = def.infer(view).map_err(|e| format!("not with {to}: {e}"))?;
+        let outputs = &view.op.outputs;
+        if inferred.len() != outputs.len() {
+            return Err("its results are not known".into());
+        }
+        let mut types = Vec::new();
+        for (inferred, &output) in inferred.iter().zip(outputs) {
+            let mut declared = self.program().values[output].ty.clone();
+            if let ValueType::Tensor(t) = &mut declared
+                && t.dtype == from
+            {
+                t.dtype = to;
+            }
+            if !inferred.fits(&declared) {
+                return Err(format!("its result would be {inferred}"));
+            }
+            types.push(declared);
+        }
+        Ok(types)
+    }
+
+    /// A parameter that names the old type, naming the new one.
+    fn word(&mut self, arg: &Arg, param: &str) -> Result<Option<Arg>, Error> {
+        let named = self.program().const_arg(arg).and_then(Constant::as_str);
+        let is_type = ["dtype", "output_dtype"].contains(&param);
+        if !is_type || named != Some(self.how.from.name()) {
+            return Ok(None);
+        }
+        Ok(Some(Arg::Value(self.dtype_word(self.how.to))))
+    }
+
+    /// The constant that names a type.
+    fn dtype_word(&mut self, dtype: DataType) -> ValueId {
+        if let Some(&word) = self.dtype_words.get(&dtype) {
+            return word;
+        }
+        let mut op = Op::new("const");
+        let word = Constant::string(dtype.name());
+        let ty = word.ty.clone();
+        op.attributes.push(("val".into(), word));
+        let value = self.add(op, &format!("to_{dtype}_dtype"), ty, (self.body, None));
+        self.dtype_words.insert(dtype, value);
+        value
+    }
+
+    /// Adds an operation with one result.
+    fn add(
+        &mut self,
+        mut op: Op,
+        name: &str,
+        ty: ValueType,
+        place: (BlockId, Option<OpId>),
+    ) -> ValueId {
+        let name = self.rewriter.fresh_name(name);
+        op.attributes
+            .insert(0, ("name".into(), Constant::string(name.clone())));
+        let is_word = op.op_type == "const" && place.1.is_none();
+        let program = self.rewriter.program_mut();
+        let id = program.ops.push(op);
+        let value = program.values.push(Value {
+            name,
+            ty,
+            def: ValueDef::Op(id, 0),
+        });
+        program.ops[id].outputs.push(value);
+        let here = self.insert.entry(place).or_default();
+        // Casts at the beginning of a block read the words.
+        here.insert(if is_word { 0 } else { here.len() }, id);
+        self.created.push(value);
+        value
+    }
+
+    /// Right behind what defines a value.
+    fn behind(&self, value: ValueId) -> (BlockId, Option<OpId>) {
+        match self.program().values[value].def {
+            ValueDef::Op(op, _) => (self.homes.get(&op).copied().unwrap_or(self.body), Some(op)),
+            ValueDef::BlockInput(block, _) => (block, None),
+            ValueDef::FunctionInput(..) | ValueDef::Undefined => (self.body, None),
+        }
+    }
+
+    fn cast(&mut self, value: ValueId, to: DataType) -> ValueId {
+        let word = self.dtype_word(to);
+        let v = &self.program().values[value];
+        let (name, mut ty) = (format!("{}_to_{to}", v.name), v.ty.clone());
+        if let ValueType::Tensor(t) = &mut ty {
+            t.dtype = to;
+        }
+        let mut op = Op::new("cast");
+        op.inputs = vec![
+            ("x".to_owned(), vec![Arg::Value(value)]),
+            ("dtype".to_owned(), vec![Arg::Value(word)]),
+        ];
+        let place = self.behind(value);
+        self.add(op, &name, ty, place)
+    }
+
+    /// A value of the old type.
+    fn old_of(&mut self, value: ValueId) -> Result<ValueId, Error> {
+        if !self.changed.contains(&value) {
+            return Ok(value);
+        }
+        if let Some(&old) = self.old.get(&value) {
+            return Ok(old);
+        }
+        let old = self.cast(value, self.how.from);
+        self.old.insert(value, old);
+        Ok(old)
+    }
+
+    /// An argument of the new type.
+    fn new_of(&mut self, arg: &Arg, epsilon: bool, site: Site) -> Result<Arg, Error> {
+        let value = match arg {
+            Arg::Const(constant) => {
+                return Ok(Arg::Const(self.converted(constant, epsilon, site)?));
+            }
+            Arg::Value(value) => *value,
+        };
+        if self.changed.contains(&value) {
+            return Ok(arg.clone());
+        }
+        let constant = self.program().const_of(value).cloned();
+        let key = (value, epsilon && constant.is_some());
+        if let Some(&new) = self.new.get(&key) {
+            return Ok(Arg::Value(new));
+        }
+        let weight = |c: &Constant| {
+            let elements = c.tensor_type().and_then(TensorType::elements);
+            elements.is_some_and(|n| n >= FEW)
+        };
+        let new = match constant {
+            Some(c) if self.how.cast_weights && weight(&c) => self.cast(value, self.how.to),
+            Some(c) => {
+                let c = self.converted(&c, epsilon, site)?;
+                let name = format!("{}_to_{}", self.program().values[value].name, self.how.to);
+                let (ty, place) = (c.ty.clone(), self.behind(value));
+                let mut op = Op::new("const");
+                op.attributes.push(("val".into(), c));
+                self.add(op, &name, ty, place)
+            }
+            None => match self.compressed(value, site)? {
+                Some(new) => new,
+                None => self.cast(value, self.how.to),
+            },
+        };
+        self.new.insert(key, new);
+        Ok(Arg::Value(new))
+    }
+
+    /// A compressed weight that gives the new type; `None` if there is none.
+    fn compressed(&mut self, value: ValueId, site: Site) -> Result<Option<ValueId>, Error> {
+        let Some(id) = self.program().def_op(value) else {
+            return Ok(None);
+        };
+        let op = self.program().ops[id].clone();
+        let (Some(def), [_]) = (op.def, op.outputs.as_slice()) else {
+            return Ok(None);
+        };
+        if !op.op_type.starts_with("constexpr_") || op.op_type == "constexpr_cast" {
+            return Ok(None);
+        }
+        let mut made = op.clone();
+        made.attributes.retain(|(name, _)| name != "name");
+        let from = self.how.from;
+        let is_old = |ty: &ValueType| ty.as_tensor().is_some_and(|t| t.dtype == from);
+        let (opset, to) = (self.opset, self.how.to);
+        let takes = |name: &str| {
+            let param = def.params.iter().find(|p| p.name == name);
+            param
+                .and_then(|p| p.domain(opset))
+                .is_some_and(|d| d.dtypes.contains(&to))
+        };
+        for at in 0..made.attributes.len() {
+            let (name, constant) = &made.attributes[at];
+            if is_old(&constant.ty) && takes(name) {
+                made.attributes[at].1 = self.converted(&constant.clone(), false, site)?;
+            }
+        }
+        for at in 0..made.inputs.len() {
+            let (name, args) = made.inputs[at].clone();
+            for (nth, arg) in args.iter().enumerate() {
+                if !is_old(self.program().arg_type(arg)) || !takes(&name) {
+                    continue;
+                }
+                // One that is compressed itself is cast when the program is loaded.
+                if self.program().const_arg(arg).is_none() {
+                    return Ok(None);
+                }
+                made.inputs[at].1[nth] = self.new_of(arg, false, site)?;
+            }
+        }
+        let view = OpView::new(self.program(), id, self.rewriter.blobs());
+        let Ok(types) = self.types(&with_op(view, &made), def) else {
+            return Ok(None);
+        };
+        made.outputs.clear();
+        let name = format!("{}_to_{}", self.program().values[value].name, self.how.to);
+        let copy = fresh(made);
+        let (ty, place) = (types.into_iter().next(), self.behind(value));
+        Ok(ty.map(|ty| self.add(copy, &name, ty, place)))
+    }
+
+    /// A constant in the new type.
+    fn converted(
+        &mut self,
+        constant: &Constant,
+        epsilon: bool,
+        site: Site,
+    ) -> Result<Constant, Error> {
+        let blobs = self.rewriter.blobs();
+        let converted = convert(constant, self.how.to, epsilon, blobs);
+        let (constant, clamped) = converted.map_err(|cause| {
+            Error::Ir(milwright_ir::Error::Const {
+                location: self.rewriter.location(site),
+                cause,
+            })
+        })?;
+        if clamped > 0 {
+            let what = "constants with numbers beyond 65504, which became 65504";
+            *self.report.done.entry(what.into()).or_default() += 1;
+        }
+        Ok(constant)
+    }
+
+    /// What nested blocks give keeps its type.
+    fn blocks(&mut self, ops: &[OpId]) -> Result<(), Error> {
+        for &op in ops {
+            for block in self.program().ops[op].blocks.clone() {
+                let outputs = self.program().blocks[block].outputs.clone();
+                if !outputs.iter().any(|v| self.changed.contains(v)) {
+                    continue;
+                }
+                let outputs = outputs.into_iter().map(|v| self.old_of(v));
+                let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+                self.rewriter.program_mut().block_mut(block)?.outputs = outputs;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the function gives keeps its type and its name.
+    fn results(&mut self) -> Result<(), Error> {
+        let outputs = self.program().blocks[self.body].outputs.clone();
+        let mut renamed: HashSet<ValueId> = HashSet::new();
+        for (at, value) in outputs.into_iter().enumerate() {
+            if !self.changed.contains(&value) {
+                continue;
+            }
+            let old = self.old_of(value)?;
+            if renamed.insert(value) {
+                let name = self.program().values[value].name.clone();
+                let inner = self.rewriter.fresh_name(&format!("{name}_{}", self.how.to));
+                let program = self.rewriter.program_mut();
+                program.rename_value(value, &inner)?;
+                program.values[old].name = name;
+            }
+            self.rewriter.program_mut().block_mut(self.body)?.outputs[at] = old;
+        }
+        Ok(())
+    }
+
+    /// Puts the new operations where they belong, and takes out what nothing
+    /// reads any more.
+    fn finish(self) -> Result<(), Error> {
+        let mut blocks: Vec<BlockId> = self.insert.keys().map(|&(block, _)| block).collect();
+        blocks.dedup();
+        for block in blocks {
+            let mut ops = Vec::new();
+            let take = |after| {
+                self.insert
+                    .get(&(block, after))
+                    .into_iter()
+                    .flatten()
+                    .copied()
+            };
+            ops.extend(take(None));
+            for &op in &self.rewriter.program().blocks[block].ops {
+                ops.push(op);
+                ops.extend(take(Some(op)));
+            }
+            self.rewriter.program_mut().block_mut(block)?.ops = ops;
+        }
+        let made: HashSet<OpId> = {
+            let program = self.rewriter.program();
+            self.created
+                .iter()
+                .filter_map(|&v| program.def_op(v))
+                .collect()
+        };
+        let made_values: HashSet<ValueId> = self.created.iter().copied().collect();
+        let read: Vec<ValueId> = self.read.iter().chain(&self.created).copied().collect();
+        let removed = self.rewriter.remove_orphans(&read, |program, op| {
+            is_constant(&program.ops[op].op_type) || made.contains(&op)
+        })?;
+        for (op_type, count) in removed {
+            // What was added and not needed was never there.
+            if op_type != "cast" {
+                *self.report.removed.entry(op_type).or_default() += count;
+            }
+        }
+        let program = self.rewriter.program();
+        for op in program.walk(self.body) {
+            let op = &program.ops[op];
+            let casts = op
+                .outputs
+                .first()
+                .filter(|v| op.op_type == "cast" && made_values.contains(v));
+            if let Some(ty) = casts.and_then(|&v| program.values[v].ty.as_tensor()) {
+                let what = format!("casts to {} added", ty.dtype);
+                *self.report.done.entry(what).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn value_of(arg: &Arg) -> Option<ValueId> {
+    match arg {
+        Arg::Value(v) => Some(*v),
+        Arg::Const(_) => None,
+    }
+}
+
+/// The same operation without the bytes of the file.
+fn fresh(op: Op) -> Op {
+    let mut new = Op::new(op.op_type);
+    new.inputs = op.inputs;
+    new.attributes = op.attributes;
+    new
+}
+
+/// The view of another operation in the place of the one that it is of.
+fn with_op<'p>(mut view: OpView<'p>, op: &'p Op) -> OpView<'p> {
+    view.op = op;
+    view
+}
+
+/// Whether the operands have types that the table allows, together.
+fn agrees(view: &OpView<'_>, def: &OpDef, opset: Opset) -> bool {
+    let mut groups: HashMap<&str, DataType> = HashMap::new();
+    for param in def.params_in(opset) {
+        let Some(domain) = param.domain(opset) else {
+            continue;
+        };
+        let filled_in = param.constant && matches!(param.presence, Presence::Default(_));
+        for ty in view.types(param.name) {
+            let Some(ty) = ty.as_tensor() else {
+                continue;
+            };
+            if !domain.dtypes.contains(&ty.dtype) {
+                return false;
+            }
+            if domain.group.is_empty() || filled_in {
+                continue;
+            }
+            if *groups.entry(domain.group).or_insert(ty.dtype) != ty.dtype {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// A constant in another float type, and how many of its numbers were beyond
+/// it. Finite numbers stay finite, and an `epsilon` does not vanish.
+fn convert(
+    constant: &Constant,
+    to: DataType,
+    epsilon: bool,
+    blobs: &dyn BlobSource,
+) -> Result<(Constant, usize), milwright_ir::ConstError> {
+    let shape = constant
+        .tensor_type()
+        .map(|t| t.shape.clone())
+        .unwrap_or_default();
+    let ty = TensorType::new(to, shape);
+    let few = ty.elements().is_none_or(|n| n < FEW);
+    let bytes = constant.bytes(blobs)?;
+    let mut clamped = 0;
+    let data = if to == DataType::Float16 {
+        let wide = bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
+        let halves = wide.flat_map(|v| {
+            let mut half = f16::from_f32(v);
+            if half.is_infinite() && v.is_finite() {
+                clamped += 1;
+                half = if v > 0.0 { f16::MAX } else { f16::MIN };
+            }
+            if epsilon && v > 0.0 && half == f16::ZERO {
+                half = f16::MIN_POSITIVE_SUBNORMAL;
+            }
+            half.to_le_bytes()
+        });
+        let halves: Vec<u8> = halves.collect();
+        match few {
+            true => ConstData::Tensor(TensorData::Bytes(halves.into())),
+            false => ConstData::New(halves.into()),
+        }
+    } else {
+        let wide = bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| f16::from_le_bytes(*b).to_f32());
+        match few {
+            true => ConstData::Tensor(TensorData::Floats(wide.collect())),
+            false => ConstData::New(wide.flat_map(f32::to_le_bytes).collect::<Vec<u8>>().into()),
+        }
+    };
+    Ok((Constant::new(ty, data), clamped))
+}
