@@ -18,10 +18,11 @@ pub enum Error {
         /// What the verifier found.
         findings: Vec<String>,
     },
-    /// A pass made the program wrong. A bug of this program.
+    /// A pass made the program wrong: a bug of this program, or a fault of the
+    /// model that shows once a parameter is known.
     #[error(
-        "internal error: pass `{pass}` left {} error(s) in the program; the first: {}; \
-         please report it",
+        "pass `{pass}` left {} error(s) in the program; the first: {}; unless the model fails when \
+         it runs, too, this is a bug: please report it",
         .findings.len(), .findings.first().map_or("", String::as_str)
     )]
     Broken {
