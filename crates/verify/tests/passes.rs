@@ -217,11 +217,18 @@ fn types(program: &Program) -> String {
     let ops = program.all_ops().into_iter();
     let types = ops.map(|op| program.ops[op].op_type.as_str());
     let own = types.filter(|t| !["const", "identity"].contains(t));
-    own.take(12).collect::<Vec<_>>().join(" ")
+    own.collect::<Vec<_>>().join(" ")
 }
 
 fn try_on(sample: &Sample<'_>, pipeline: &Pipeline, checks: &[Check]) -> Tally {
     let mut tally = Tally::default();
+    // Without a seed, random numbers depend on the name of the result, which an
+    // output gives to its cast.
+    let renames = pipeline.steps.iter().any(|s| s.pass.name.starts_with("fp"));
+    if renames && types(sample.program).contains("random_") {
+        tally.unstable += 1;
+        return tally;
+    }
     let mut program = sample.program.clone();
     let fail = |tally: &mut Tally, what: String| {
         tally.failures.push(format!(
@@ -277,7 +284,7 @@ fn try_on(sample: &Sample<'_>, pipeline: &Pipeline, checks: &[Check]) -> Tally {
         };
         let is_unstable = others.any(|&other| {
             let other = run(sample, sample.program, sample.blobs, other);
-            other.is_ok_and(|o| distance(&before, &o).is_some_and(|own| own > off / 16.0))
+            other.is_ok_and(|o| distance(&before, &o).is_some_and(|own| own >= off / 16.0))
         });
         if is_unstable {
             tally.unstable += 1;
