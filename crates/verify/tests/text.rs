@@ -17,27 +17,35 @@ use milwright_ir::text::{Dialect, print, with_shapes};
 use milwright_ir::{Error, Model, Program};
 use milwright_package::{Message, WriteOptions, proto};
 use milwright_verify::inputs::Ranges;
-use milwright_verify::{Array, Executable};
+use milwright_verify::{Array, Executable, npz};
 use rayon::prelude::*;
 
 #[path = "../../../fixtures/find.rs"]
 mod find;
 
-/// Runs a function of both on the same random inputs; every bit of every output
+/// Runs a function of both on the same inputs, recorded ones or random; every bit of every output
 /// must be the same. Returns how many outputs there were, or why the first one
 /// cannot run.
-fn same_results(a: &Executable, b: &Executable, function: &str) -> Result<usize, String> {
+fn same_results(
+    a: &Executable,
+    b: &Executable,
+    function: &str,
+    recorded: Option<&Path>,
+) -> Result<usize, String> {
     let options = Options::default;
     let mut one = a
         .runner(Some(function), options())
         .map_err(|e| e.to_string())?;
     let mut other = b.runner(Some(function), options()).unwrap();
-    let inputs = one
-        .random(&Ranges::default(), 1, 0)
-        .map_err(|e| e.to_string())?;
-    let feed = one.feed(&inputs, "random").unwrap();
+    let inputs = match recorded {
+        Some(file) => npz::load(file).map_err(|e| e.to_string())?,
+        None => one
+            .random(&Ranges::default(), 1, 0)
+            .map_err(|e| e.to_string())?,
+    };
+    let feed = one.feed(&inputs, "inputs").map_err(|e| e.to_string())?;
     let expected = one.step(&feed).map_err(|e| e.to_string())?;
-    let feed = other.feed(&inputs, "random").unwrap();
+    let feed = other.feed(&inputs, "inputs").unwrap();
     let found = other.step(&feed).unwrap();
     let bits = |array: &Array| {
         let values = array.data().to_f64();
@@ -154,7 +162,7 @@ fn compiled_models_are_the_packages_they_were_made_from() {
             Executable::open(original).unwrap(),
         );
         for function in a.functions() {
-            outputs += same_results(&a, &b, function).unwrap();
+            outputs += same_results(&a, &b, function, None).unwrap();
         }
         operations += back.program().all_ops().len();
         same += 1;
@@ -177,7 +185,7 @@ enum Outcome {
 }
 
 /// Prints a model, reads the text, packs it and runs both.
-fn through_text(path: &Path) -> Outcome {
+fn through_text(path: &Path, recorded: Option<&Path>) -> Outcome {
     let model = Model::open(path).unwrap();
     let description = Description::from_proto(&model.spec().description().unwrap());
     let text = print(
@@ -223,7 +231,7 @@ fn through_text(path: &Path) -> Outcome {
     );
     let mut outputs = 0;
     for function in a.functions() {
-        match same_results(&a, &b, function) {
+        match same_results(&a, &b, function, recorded) {
             Ok(count) => outputs += count,
             Err(problem) => return Outcome::NotRun(problem),
         }
@@ -264,7 +272,7 @@ fn models_come_back_from_text() {
     paths.retain(|path| !matches!(Model::open(path), Err(Error::NotAProgram { .. })));
     let outcomes = paths
         .par_iter()
-        .map(|path| (path.clone(), through_text(path)));
+        .map(|path| (path.clone(), through_text(path, None)));
     let (same, features, not_run) = report("models", outcomes.collect());
     // Images have no place in text.
     assert!(same > 20 && features <= 3 && not_run == 0);
@@ -285,7 +293,10 @@ fn conformance_cases_come_back_from_text() {
         zip.extract(folder.path()).unwrap();
         (
             path.clone(),
-            through_text(&folder.path().join("model.mlpackage")),
+            through_text(
+                &folder.path().join("model.mlpackage"),
+                Some(&folder.path().join("inputs.0.npz")),
+            ),
         )
     });
     let (same, features, not_run) = report("conformance", outcomes.collect());
