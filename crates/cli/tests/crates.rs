@@ -27,8 +27,13 @@ const ALLOWED: [(&str, &[&str], &[&str]); 6] = [
     ),
     (
         "milwright-verify",
-        &["milwright-interp", "milwright-ir", "milwright-package"],
-        &["milwright-passes"],
+        &[
+            "milwright-interp",
+            "milwright-ir",
+            "milwright-package",
+            "milwright-passes",
+        ],
+        &[],
     ),
     (
         "milwright",

@@ -210,6 +210,9 @@ impl Source {
     pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         let rest = self.len.saturating_sub(offset);
         let len = usize::try_from(rest).unwrap_or(usize::MAX).min(out.len());
+        if len == 0 {
+            return Ok(0);
+        }
         let at = self.offset.saturating_add(offset);
         loop {
             match position::read_at(&self.file.file, &mut out[..len], at) {
