@@ -302,6 +302,9 @@ fn functions(options: &Options) -> anyhow::Result<Report> {
     let mut all: Vec<(String, usize, String)> = Vec::new();
     for text in &options.models {
         let wanted = Wanted::parse(text);
+        if wanted.path.is_empty() {
+            bail!("`{text}` names no model; write NAME=MODEL or NAME=MODEL@FUNCTION");
+        }
         let number = match paths.iter().position(|path| *path == wanted.path) {
             Some(known) => known,
             None => {
