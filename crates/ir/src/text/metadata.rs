@@ -112,11 +112,11 @@ impl Schema {
 impl Known {
     fn read(entry: &Map<String, Value>) -> Self {
         let list = |key: &str| serde_json::from_str(&text(entry, key)).ok();
-        let ranges = list("shapeRange").and_then(|v: Vec<(u64, i64)>| {
+        let ranges = list("shapeRange").map(|v: Vec<(u64, i64)>| {
             let ranges = v
                 .into_iter()
                 .map(|(low, high)| (low, u64::try_from(high).ok()));
-            Some(Flexibility::Ranges(ranges.collect()))
+            Flexibility::Ranges(ranges.collect())
         });
         let enumerated = || {
             let shapes: Vec<Vec<u64>> =

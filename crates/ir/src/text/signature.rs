@@ -242,7 +242,8 @@ impl Describer<'_> {
         };
         let (shape, flexibility) = match told.or(listed).or_else(fixed) {
             Some((shape, flexibility)) => {
-                if !allows(tensor, &shape) && !(role == "output" && shape.is_empty()) {
+                let untold = role == "output" && shape.is_empty();
+                if !untold && !allows(tensor, &shape) {
                     return Err(format!(
                         "has the type {tensor}, and the default shape {shape:?}"
                     ));
@@ -278,7 +279,7 @@ impl Describer<'_> {
 }
 
 fn allows(ty: &TensorType, shape: &[u64]) -> bool {
-    ty.rank() != Some(shape.len()) && ty.rank().is_none()
+    ty.rank().is_none()
         || ty.shape.len() == shape.len()
             && ty.shape.iter().zip(shape).all(|(dim, size)| match dim {
                 Dim::Known(known) => known == size,
