@@ -505,6 +505,8 @@ for line in sys.stdin:
             assert other[name].dtype == array.dtype and other[name].shape == array.shape, name
             assert other[name].tobytes() == array.tobytes(), name
             tensors += 1
+    if len(model.get_spec().description.functions) > 1:
+        continue  # coremltools reads weights of one function only
     found = ct.optimize.coreml.get_weights_metadata(model, weight_threshold=10)
     for name, weight in found.items():
         if name not in arrays or weight.val is None:
