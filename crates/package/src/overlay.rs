@@ -9,8 +9,8 @@ use crate::source::Source;
 use crate::weights::{ALIGNMENT, WeightFile};
 use crate::write::Piece;
 
-/// How many zeros one piece has at most.
-const ZEROS: u64 = 1 << 20;
+/// As many zeros as one piece has at most.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// What becomes of a blob when a file is laid over with other values.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ pub fn overlay_weights(
 
 /// So many zeros, as pieces that share their memory.
 pub fn zeros(len: u64) -> Vec<Piece> {
-    repeated(&Bytes::from(vec![0; len.min(ZEROS) as usize]), len)
+    repeated(&Bytes::from_static(&ZEROS), len)
 }
 
 /// The first `len` bytes of an endless repetition of `block`, as pieces that

@@ -12,7 +12,7 @@ use super::catalog::{Storage, Stored};
 const PERIOD: usize = 1021;
 
 /// About how long a piece of repeated elements is, in bytes.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 
 /// What weights that are taken out become.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
