@@ -46,12 +46,12 @@ fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
         {
             source = forwarding.resolve(before);
         }
-        if dtype(program, source) == Some(to) {
-            if forwarding.forward(rewriter, site, source, "removed: it changes no value")? {
-                *report.done.entry("cast removed".into()).or_default() += 1;
-                read.extend(operands);
-                continue;
-            }
+        if dtype(program, source) == Some(to)
+            && forwarding.forward(rewriter, site, source, "removed: it changes no value")?
+        {
+            *report.done.entry("cast removed".into()).or_default() += 1;
+            read.extend(operands);
+            continue;
         }
         let program = rewriter.program();
         if source != x && dtype(program, source) != Some(to) {
