@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use candle_core::DType;
 use milwright_ir::ops::{Given, Opset};
-use milwright_ir::{DataType, OpView, ParamError, ValueType};
+use milwright_ir::{Arg, DataType, OpView, ParamError, ValueType};
 
 use crate::error::KernelError;
 use crate::lane::Scope;
@@ -125,6 +125,27 @@ impl<'a> Call<'a> {
                 }
             }
         }
+    }
+
+    /// The first integer of each argument of a parameter that takes several;
+    /// `None` when one is something else, such as the name of a size.
+    ///
+    /// # Errors
+    /// An argument cannot be read.
+    pub(crate) fn each_int(&self, param: &str) -> Result<Option<Vec<i64>>, KernelError> {
+        let first = |arg: &Arg| match self.view.arg_ints(arg) {
+            Some(known) => Ok(known.first().copied()),
+            None => match self.scope.arg(arg)? {
+                Value::Tensor(t)
+                    if matches!(t.data.dtype(), DType::U8 | DType::I32 | DType::I64) =>
+                {
+                    let all = t.data.flatten_all()?.to_dtype(DType::I64)?;
+                    Ok(all.to_vec1()?.first().copied())
+                }
+                _ => Ok(None),
+            },
+        };
+        self.view.op.args(param).iter().map(first).collect()
     }
 
     /// One integer.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use milwright_ir::{Arg, OpId, ValueDef, ValueId};
+use milwright_ir::{Arg, OpId, Program, ValueDef, ValueId};
 
 use crate::error::Error;
 use crate::rewriter::{Rewriter, Site};
@@ -17,6 +17,25 @@ pub(crate) struct Forwarding {
     results: Option<HashSet<ValueId>>,
     /// Where operations stand.
     homes: HashMap<OpId, milwright_ir::BlockId>,
+    /// Values that must not become constants.
+    mixed: Option<HashSet<ValueId>>,
+}
+
+/// Operands of a `matmul` of two element types. The result has the type of the
+/// one that is no constant, so neither may become one.
+pub(crate) fn mixed_operands(program: &Program) -> HashSet<ValueId> {
+    let mut found = HashSet::new();
+    for op in program.live_ops() {
+        let op = &program.ops[op];
+        let ([Arg::Value(x)], [Arg::Value(y)]) = (op.args("x"), op.args("y")) else {
+            continue;
+        };
+        let dtype = |&v: &ValueId| program.values[v].ty.as_tensor().map(|ty| ty.dtype);
+        if op.op_type == "matmul" && dtype(x) != dtype(y) {
+            found.extend([*x, *y]);
+        }
+    }
+    found
 }
 
 impl Forwarding {
@@ -47,6 +66,10 @@ impl Forwarding {
         let instead = self.resolve(instead);
         let (own, other) = (&program.values[result].ty, &program.values[instead].ty);
         if result == instead || own != other {
+            return Ok(false);
+        }
+        let mixed = self.mixed.get_or_insert_with(|| mixed_operands(program));
+        if mixed.contains(&result) && program.const_of(instead).is_some() {
             return Ok(false);
         }
         let results = self.results.get_or_insert_with(|| {

@@ -2,7 +2,7 @@
 //! writing makes a dynamic list longer.
 
 use candle_core::{DType, Device, Tensor as Data};
-use milwright_ir::{Arg, DataType, TensorType, ValueType};
+use milwright_ir::{DataType, TensorType, ValueType};
 
 use super::check::{Result, bad, elements, need, size};
 use super::layout::{contiguous, integers_of};
@@ -17,9 +17,8 @@ const MAX_LENGTH: usize = 1 << 24;
 pub(crate) fn make_list(call: &Call<'_>) -> Outputs {
     let length = within(need("init_length", call.int("init_length")?)?)?;
     let dynamic = call.bool("dynamic_length")?.unwrap_or(true);
-    // `elem_shape` has the name of a size that is known only at run time.
-    let known = |arg: &Arg| call.view.arg_ints(arg).and_then(|v| v.first().copied());
-    let sizes: Option<Vec<i64>> = call.view.op.args("elem_shape").iter().map(known).collect();
+    // `elem_shape` may have names of sizes.
+    let sizes = call.each_int("elem_shape")?;
     let element = match (sizes, element_type(call)) {
         (Some(sizes), Some(ty)) => {
             let dims = sizes.into_iter().map(|d| size("elem_shape", d));

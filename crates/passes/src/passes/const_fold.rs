@@ -3,6 +3,7 @@
 use milwright_ir::{Arg, ConstData, Constant, DataType, OpId, OpView, Program, TensorType};
 
 use crate::error::Error;
+use crate::forward::mixed_operands;
 use crate::evaluate::Evaluated;
 use crate::pass::{Exactness, OptionDef, Options, Pass, Takes};
 use crate::report::{Left, PassReport};
@@ -38,11 +39,15 @@ fn run(rewriter: &mut Rewriter<'_>, options: &Options) -> Result<PassReport, Err
     let evaluator = rewriter.evaluator()?;
     let mut report = PassReport::default();
     let mut read = Vec::new();
+    let mixed = mixed_operands(rewriter.program());
     for site in rewriter.sites() {
         if rewriter.is_out_of_fuel() {
             break;
         }
         let (program, blobs) = (rewriter.program(), rewriter.blobs());
+        if program.ops[site.op].outputs.iter().any(|v| mixed.contains(v)) {
+            continue;
+        }
         let result = match fixed_shape(program, site.op, blobs) {
             Some(constant) => Evaluated {
                 constant,
