@@ -221,7 +221,8 @@ fn an_input_that_changes_while_it_is_cut_is_an_error() {
     let folder = scratch.path().join("out");
     std::fs::create_dir(&folder).unwrap();
     let out = folder.join("parts");
-    let changes: [(&str, fn(&Path)); 3] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 3] = [
         ("one byte changed", |file| {
             let mut file = std::fs::File::options().write(true).open(file).unwrap();
             file.write_all(&[255]).unwrap();
