@@ -27,12 +27,16 @@ pub(crate) fn mixed_operands(program: &Program) -> HashSet<ValueId> {
     let mut found = HashSet::new();
     for op in program.live_ops() {
         let op = &program.ops[op];
-        let ([Arg::Value(x)], [Arg::Value(y)]) = (op.args("x"), op.args("y")) else {
+        let ([x], [y]) = (op.args("x"), op.args("y")) else {
             continue;
         };
-        let dtype = |&v: &ValueId| program.values[v].ty.as_tensor().map(|ty| ty.dtype);
+        // Either may be written in place.
+        let dtype = |arg| program.arg_type(arg).as_tensor().map(|ty| ty.dtype);
         if op.op_type == "matmul" && dtype(x) != dtype(y) {
-            found.extend([*x, *y]);
+            found.extend([x, y].into_iter().filter_map(|arg| match arg {
+                Arg::Value(v) => Some(*v),
+                Arg::Const(_) => None,
+            }));
         }
     }
     found

@@ -3,6 +3,7 @@
 use milwright_ir::OpId;
 
 use crate::error::Error;
+use crate::forward::mixed_operands;
 use crate::pass::{Exactness, Options, Pass};
 use crate::report::{Left, PassReport};
 use crate::rewriter::Rewriter;
@@ -29,6 +30,7 @@ fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
     let evaluator = rewriter.evaluator()?;
     let mut report = PassReport::default();
     let mut read = Vec::new();
+    let mixed = mixed_operands(rewriter.program());
     // What only feeds another compressed weight is part of that.
     let mut plainly: Vec<OpId> = Vec::new();
     for site in rewriter.sites() {
@@ -55,7 +57,9 @@ fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
             continue;
         }
         let name = rewriter.named(site);
+        let is_mixed = op.outputs.iter().any(|v| mixed.contains(v));
         let evaluated = match op.outputs.len() {
+            1 if is_mixed => Err("a `matmul` of two element types reads it".to_owned()),
             1 => evaluator.evaluate(program, site.op, rewriter.blobs()),
             n => Err(format!("it has {n} results")),
         };
