@@ -106,7 +106,7 @@ pub fn write(array: &Array, mut stream: impl Write) -> std::io::Result<()> {
     stream.write_all(&encode(array.data()))
 }
 
-/// The elements of an array as [`write`] writes them: little-endian.
+/// The elements of an array as [`write()`] writes them: little-endian.
 pub fn elements(data: &Data) -> Vec<u8> {
     encode(data)
 }
