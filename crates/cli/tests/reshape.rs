@@ -119,33 +119,25 @@ fn an_encoder_takes_twice_the_frames() {
     }
 }
 
-/// The same with an encoder that torch builds again here, where it can.
+/// The same with the shared encoder: `longer_encoder.py` says how torch got there.
 #[test]
 fn the_shared_encoder_takes_twice_the_frames() {
-    let (Some(shared), Some(peers)) = (shared(), common::shared_part("peers")) else {
-        return;
-    };
-    let Some(python) = common::python() else {
+    let Some(shared) = shared() else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let folder = shared.join("asr-encoder");
-    let script = fixtures().join("../longer_encoder.py");
-    let made = std::process::Command::new(python)
-        .args([&script, &peers, &folder, &dir.path().to_owned()])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&made.stderr).into_owned();
-    assert!(made.status.success(), "{said}");
-    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let out = dir.path().join("longer.mlpackage");
+    let (inputs, expected) = (
+        here("shared-encoder.inputs.npz"),
+        here("shared-encoder.expected.npz"),
+    );
     for (model, table, scale) in [("fp32", "pos", 2e-6), ("fp16", "pos_to_fp16", 2e-3)] {
-        let model = folder.join(format!("{model}.mlpackage"));
-        let table = format!("{table}={}", at("positions.npy"));
+        let model = shared.join(format!("asr-encoder/{model}.mlpackage"));
+        let table = format!("{table}={}", here("shared-encoder.positions.npy"));
         let args = ["--input", "mel=1,128,200", "--follow", "--constant", &table];
         let report = reshape(0, str(&model), &out, &args);
         assert_eq!(of(&report, "followed", "op_type"), ["reshape"; 9]);
-        verify(&out, &at("inputs.npz"), &at("expected.npz"), scale);
+        verify(&out, &inputs, &expected, scale);
     }
 }
 

@@ -521,13 +521,11 @@ for line in sys.stdin:
 print(json.dumps({"opened": opened, "compared": compared, "values": values, "tensors": tensors}))
 "#;
 
-/// Needs a Python with coremltools, named by `MILWRIGHT_PYTHON`.
 #[test]
 fn numpy_and_coremltools_read_the_same_values() {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
-    let Some(python) = std::env::var_os("MILWRIGHT_PYTHON") else {
-        println!("skipped: MILWRIGHT_PYTHON is not set");
+    let Some(python) = common::python() else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

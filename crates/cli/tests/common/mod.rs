@@ -69,11 +69,6 @@ pub(crate) fn shared() -> Option<PathBuf> {
     find::shared("models")
 }
 
-/// Another part of the shared material, when it is there.
-pub(crate) fn shared_part(part: &str) -> Option<PathBuf> {
-    find::shared(part)
-}
-
 /// Every file below a folder: path within it and content.
 pub(crate) fn files(below: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
@@ -111,8 +106,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A Python that imports coremltools (and torch, in the machines that have it):
-/// the one that `MILWRIGHT_PYTHON` names, which must, or `python3`.
+/// A Python that imports coremltools: the one that `MILWRIGHT_PYTHON` names,
+/// which must, or `python3`.
 pub(crate) fn python() -> Option<PathBuf> {
     let imports = |python: &Path| {
         let output = Command::new(python)
