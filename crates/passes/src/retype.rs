@@ -11,7 +11,7 @@ use milwright_ir::{
 };
 
 use crate::error::Error;
-use crate::report::{Left, PassReport};
+use crate::report::PassReport;
 use crate::rewriter::{Rewriter, Site, has_effect, is_constant};
 
 /// The newest opset whose operations are in the table.
@@ -147,13 +147,8 @@ impl Walk<'_, '_> {
                 return Ok(());
             }
             Some(Stays::Because(reason)) => {
-                let name = self.rewriter.named(site);
-                self.report.left.push(Left {
-                    function: name.function,
-                    op: name.op,
-                    op_type: name.op_type,
-                    reason,
-                });
+                let left = self.rewriter.left(site, reason);
+                self.report.left.push(left);
             }
             Some(Stays::Wished) => {
                 *self

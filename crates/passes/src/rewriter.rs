@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::evaluate::Evaluate;
 use crate::pipeline::{Fragile, RunOptions};
 use crate::replacement::Replacement;
+use crate::report::{Left, PassReport};
 
 /// A change of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -187,6 +188,54 @@ impl<'p> Rewriter<'p> {
             op: out.map_or_else(String::new, |&v| self.program.values[v].name.clone()),
             op_type: op.op_type.clone(),
         }
+    }
+
+    /// The entry of a report for an operation that stays as it is.
+    pub(crate) fn left(&self, site: Site, reason: String) -> Left {
+        let name = self.named(site);
+        Left {
+            function: name.function,
+            op: name.op,
+            op_type: name.op_type,
+            reason,
+        }
+    }
+
+    /// Replaces every operation for which `plan` gives something, `None` being
+    /// for others and an error the reason to leave one, by what `build` makes
+    /// of the plan. `done` says in the log what happened.
+    pub(crate) fn replace_each<P>(
+        &mut self,
+        done: &str,
+        mut plan: impl FnMut(&Rewriter<'_>, Site) -> Option<Result<P, String>>,
+        build: impl Fn(&mut Replacement<'_, '_>, P) -> Result<ValueId, Error>,
+    ) -> Result<PassReport, Error> {
+        let mut report = PassReport::default();
+        let mut read = Vec::new();
+        for site in self.sites() {
+            if self.is_out_of_fuel() {
+                break;
+            }
+            let plan = match plan(self, site) {
+                None => continue,
+                Some(Ok(plan)) => plan,
+                Some(Err(reason)) => {
+                    report.left.push(self.left(site, reason));
+                    continue;
+                }
+            };
+            let op = &self.program.ops[site.op];
+            let op_type = op.op_type.clone();
+            read.extend(op.operands());
+            let mut replacement = self.replace(site);
+            let last = build(&mut replacement, plan)?;
+            if replacement.finish(last, done.to_owned())?.is_none() {
+                break;
+            }
+            *report.done.entry(op_type).or_default() += 1;
+        }
+        report.removed = self.remove_orphaned_constants(&read)?;
+        Ok(report)
     }
 
     /// Begins to replace an operation by others. Nothing changes before

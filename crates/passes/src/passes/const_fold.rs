@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::forward::mixed_operands;
 use crate::evaluate::Evaluated;
 use crate::pass::{Exactness, OptionDef, Options, Pass, Takes};
-use crate::report::{Left, PassReport};
-use crate::rewriter::{Rewriter, Site, has_effect, is_constant};
+use crate::report::PassReport;
+use crate::rewriter::{Rewriter, has_effect, is_constant};
 
 pub(super) static PASS: Pass = Pass {
     name: "const-fold",
@@ -60,14 +60,14 @@ fn run(rewriter: &mut Rewriter<'_>, options: &Options) -> Result<PassReport, Err
                     None => continue,
                 },
                 Err(reason) => {
-                    report.left.push(left(rewriter, site, reason));
+                    report.left.push(rewriter.left(site, reason));
                     continue;
                 }
             },
         };
         if !result.is_exact {
             let reason = "its result is rounded to the narrow type that it has";
-            report.left.push(left(rewriter, site, reason.to_owned()));
+            report.left.push(rewriter.left(site, reason.to_owned()));
             continue;
         }
         let op = &program.ops[site.op];
@@ -85,16 +85,6 @@ fn run(rewriter: &mut Rewriter<'_>, options: &Options) -> Result<PassReport, Err
     }
     report.removed = rewriter.remove_orphaned_constants(&read)?;
     Ok(report)
-}
-
-fn left(rewriter: &Rewriter<'_>, site: Site, reason: String) -> Left {
-    let name = rewriter.named(site);
-    Left {
-        function: name.function,
-        op: name.op,
-        op_type: name.op_type,
-        reason,
-    }
 }
 
 fn is_result(program: &Program, op: OpId) -> bool {

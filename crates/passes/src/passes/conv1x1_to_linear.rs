@@ -4,8 +4,9 @@ use milwright_ir::{Arg, Constant, OpView, TensorType, ValueId};
 
 use crate::error::Error;
 use crate::pass::{Exactness, Options, Pass};
-use crate::report::{Left, PassReport};
-use crate::rewriter::Rewriter;
+use crate::replacement::Replacement;
+use crate::report::PassReport;
+use crate::rewriter::{Rewriter, Site};
 
 pub(super) static PASS: Pass = Pass {
     name: "conv1x1-to-linear",
@@ -22,49 +23,11 @@ Numbers: the same products; an implementation may add them up in another order."
 };
 
 fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
-    let mut report = PassReport::default();
-    let mut read = Vec::new();
-    for site in rewriter.sites() {
-        if rewriter.is_out_of_fuel() {
-            break;
-        }
+    let plan = |rewriter: &Rewriter<'_>, site: Site| {
         let view = OpView::new(rewriter.program(), site.op, rewriter.blobs());
-        if !is_pointwise(&view) {
-            continue;
-        }
-        let name = rewriter.named(site);
-        let (x, rank, weight) = match parts(&view) {
-            Ok(parts) => parts,
-            Err(reason) => {
-                report.left.push(Left {
-                    function: name.function,
-                    op: name.op,
-                    op_type: name.op_type,
-                    reason,
-                });
-                continue;
-            }
-        };
-        let bias = view.is_given("bias").then(|| view.op.args("bias").to_vec());
-        read.extend(view.op.operands());
-        let mut r = rewriter.replace(site);
-        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
-        let back: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-        let rows = r.transpose(x, &order)?;
-        let weight = r.constant("weight", weight)?;
-        let mut inputs = vec![("x", vec![Arg::Value(rows)]), ("weight", vec![Arg::Value(weight)])];
-        if let Some(bias) = bias {
-            inputs.push(("bias", bias));
-        }
-        let y = r.op("linear", "linear", inputs)?;
-        let last = r.transpose(y, &back)?;
-        if r.finish(last, "replaced by a `linear`".to_owned())?.is_none() {
-            break;
-        }
-        *report.done.entry("conv".into()).or_default() += 1;
-    }
-    report.removed = rewriter.remove_orphaned_constants(&read)?;
-    Ok(report)
+        is_pointwise(&view).then(|| parts(&view))
+    };
+    rewriter.replace_each("replaced by a `linear`", plan, build)
 }
 
 /// Whether every element of the kernel, of stride and dilation is 1, and
@@ -85,7 +48,14 @@ fn is_pointwise(view: &OpView<'_>) -> bool {
         && (!custom || all("pad", 0))
 }
 
-fn parts(view: &OpView<'_>) -> Result<(ValueId, usize, Constant), String> {
+struct Parts {
+    x: ValueId,
+    rank: usize,
+    weight: Constant,
+    bias: Option<Vec<Arg>>,
+}
+
+fn parts(view: &OpView<'_>) -> Result<Parts, String> {
     let Some(Arg::Value(x)) = view.arg("x") else {
         return Err("its input is a constant".into());
     };
@@ -98,5 +68,24 @@ fn parts(view: &OpView<'_>) -> Result<(ValueId, usize, Constant), String> {
         return Err("its bias is not constant".into());
     }
     let ty = TensorType::fixed(own.dtype, &shape[..2]);
-    Ok((*x, rank, Constant::new(ty, weight.data.clone())))
+    Ok(Parts {
+        x: *x,
+        rank,
+        weight: Constant::new(ty, weight.data.clone()),
+        bias: view.is_given("bias").then(|| view.op.args("bias").to_vec()),
+    })
+}
+
+fn build(r: &mut Replacement<'_, '_>, parts: Parts) -> Result<ValueId, Error> {
+    let rank = parts.rank;
+    let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let back: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let rows = r.transpose(parts.x, &order)?;
+    let weight = r.constant("weight", parts.weight)?;
+    let mut inputs = vec![("x", vec![Arg::Value(rows)]), ("weight", vec![Arg::Value(weight)])];
+    if let Some(bias) = parts.bias {
+        inputs.push(("bias", bias));
+    }
+    let y = r.op("linear", "linear", inputs)?;
+    r.transpose(y, &back)
 }

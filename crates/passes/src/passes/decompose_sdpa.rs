@@ -5,8 +5,8 @@ use milwright_ir::{Arg, Constant, DataType, OpView, ValueId};
 use crate::error::Error;
 use crate::pass::{Exactness, Options, Pass};
 use crate::replacement::Replacement;
-use crate::report::{Left, PassReport};
-use crate::rewriter::Rewriter;
+use crate::report::PassReport;
+use crate::rewriter::{Rewriter, Site};
 
 pub(super) static PASS: Pass = Pass {
     name: "decompose-sdpa",
@@ -26,39 +26,11 @@ Numbers: the same sums; results between the operations are rounded to their type
 };
 
 fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
-    let mut report = PassReport::default();
-    let mut read = Vec::new();
-    for site in rewriter.sites() {
-        if rewriter.is_out_of_fuel() {
-            break;
-        }
+    let plan = |rewriter: &Rewriter<'_>, site: Site| {
         let view = OpView::new(rewriter.program(), site.op, rewriter.blobs());
-        if view.op.op_type != "scaled_dot_product_attention" {
-            continue;
-        }
-        let name = rewriter.named(site);
-        let parts = match parts(&view) {
-            Ok(parts) => parts,
-            Err(reason) => {
-                report.left.push(Left {
-                    function: name.function,
-                    op: name.op,
-                    op_type: name.op_type,
-                    reason,
-                });
-                continue;
-            }
-        };
-        read.extend(view.op.operands());
-        let mut replacement = rewriter.replace(site);
-        let last = build(&mut replacement, &parts)?;
-        if replacement.finish(last, "taken apart".to_owned())?.is_none() {
-            break;
-        }
-        *report.done.entry(name.op_type).or_default() += 1;
-    }
-    report.removed = rewriter.remove_orphaned_constants(&read)?;
-    Ok(report)
+        (view.op.op_type == "scaled_dot_product_attention").then(|| parts(&view))
+    };
+    rewriter.replace_each("taken apart", plan, build)
 }
 
 struct Parts {
@@ -90,7 +62,7 @@ fn parts(view: &OpView<'_>) -> Result<Parts, String> {
     })
 }
 
-fn build(r: &mut Replacement<'_, '_>, parts: &Parts) -> Result<ValueId, Error> {
+fn build(r: &mut Replacement<'_, '_>, parts: Parts) -> Result<ValueId, Error> {
     let float = |r: &Replacement<'_, '_>, value: f64| {
         Constant::float(parts.dtype, value)
             .ok_or_else(|| r.fail(format!("attention of {}", parts.dtype)))

@@ -5,8 +5,8 @@ use milwright_ir::OpId;
 use crate::error::Error;
 use crate::forward::mixed_operands;
 use crate::pass::{Exactness, Options, Pass};
-use crate::report::{Left, PassReport};
-use crate::rewriter::Rewriter;
+use crate::report::PassReport;
+use crate::rewriter::{Rewriter, Site};
 
 pub(super) static PASS: Pass = Pass {
     name: "decompress",
@@ -28,8 +28,6 @@ by about as much as fp16 resolves; `--precision native` shows no difference.",
 
 fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
     let evaluator = rewriter.evaluator()?;
-    let mut report = PassReport::default();
-    let mut read = Vec::new();
     let mixed = mixed_operands(rewriter.program());
     // What only feeds another compressed weight is part of that.
     let mut plainly: Vec<OpId> = Vec::new();
@@ -46,44 +44,23 @@ fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
         plainly.extend(outputs.filter_map(|&v| program.def_op(v)));
     }
     plainly.sort_unstable();
-    for site in rewriter.sites() {
-        if rewriter.is_out_of_fuel() {
-            break;
-        }
+    let plan = |rewriter: &Rewriter<'_>, site: Site| {
         let program = rewriter.program();
         let op = &program.ops[site.op];
         let is_read = plainly.binary_search(&site.op).is_ok();
         if !op.op_type.starts_with("constexpr_") || !is_read {
-            continue;
+            return None;
         }
-        let name = rewriter.named(site);
         let is_mixed = op.outputs.iter().any(|v| mixed.contains(v));
         let evaluated = match op.outputs.len() {
             1 if is_mixed => Err("a `matmul` of two element types reads it".to_owned()),
             1 => evaluator.evaluate(program, site.op, rewriter.blobs()),
             n => Err(format!("it has {n} results")),
         };
-        let constant = match evaluated.map(|mut results| results.pop()) {
-            Ok(Some(result)) => result.constant,
-            Ok(None) => continue,
-            Err(reason) => {
-                report.left.push(Left {
-                    function: name.function,
-                    op: name.op,
-                    op_type: name.op_type,
-                    reason,
-                });
-                continue;
-            }
-        };
-        read.extend(op.operands());
-        let mut replacement = rewriter.replace(site);
-        let value = replacement.constant("dense", constant)?;
-        if replacement.finish(value, "decompressed".to_owned())?.is_none() {
-            break;
-        }
-        *report.done.entry(name.op_type).or_default() += 1;
-    }
-    report.removed = rewriter.remove_orphaned_constants(&read)?;
-    Ok(report)
+        let constant = evaluated.map(|mut results| Some(results.pop()?.constant));
+        constant.transpose()
+    };
+    rewriter.replace_each("decompressed", plan, |replacement, constant| {
+        replacement.constant("dense", constant)
+    })
 }

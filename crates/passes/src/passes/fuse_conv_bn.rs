@@ -7,7 +7,7 @@ use milwright_ir::{
 
 use crate::error::Error;
 use crate::pass::{Exactness, Options, Pass};
-use crate::report::{Left, PassReport};
+use crate::report::PassReport;
 use crate::rewriter::{Rewriter, Site};
 
 pub(super) static PASS: Pass = Pass {
@@ -44,16 +44,10 @@ fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
         let Some(conv) = convolution(program, site) else {
             continue;
         };
-        let name = rewriter.named(site);
         let fused = match fused(rewriter, site.op, conv, &uses) {
             Ok(fused) => fused,
             Err(reason) => {
-                report.left.push(Left {
-                    function: name.function,
-                    op: name.op,
-                    op_type: name.op_type,
-                    reason,
-                });
+                report.left.push(rewriter.left(site, reason));
                 continue;
             }
         };

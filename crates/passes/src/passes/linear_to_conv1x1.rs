@@ -5,8 +5,8 @@ use milwright_ir::{Arg, Constant, OpView, TensorType, ValueId};
 use crate::error::Error;
 use crate::pass::{Exactness, Options, Pass};
 use crate::replacement::Replacement;
-use crate::report::{Left, PassReport};
-use crate::rewriter::{Rewriter, is_constant};
+use crate::report::PassReport;
+use crate::rewriter::{Rewriter, Site};
 
 pub(super) static PASS: Pass = Pass {
     name: "linear-to-conv1x1",
@@ -26,41 +26,11 @@ Numbers: the same products; an implementation may add them up in another order."
 };
 
 fn run(rewriter: &mut Rewriter<'_>, _: &Options) -> Result<PassReport, Error> {
-    let mut report = PassReport::default();
-    let mut read = Vec::new();
-    for site in rewriter.sites() {
-        if rewriter.is_out_of_fuel() {
-            break;
-        }
+    let plan = |rewriter: &Rewriter<'_>, site: Site| {
         let view = OpView::new(rewriter.program(), site.op, rewriter.blobs());
-        if view.op.op_type != "linear" {
-            continue;
-        }
-        let name = rewriter.named(site);
-        let parts = match parts(&view) {
-            Ok(parts) => parts,
-            Err(reason) => {
-                report.left.push(Left {
-                    function: name.function,
-                    op: name.op,
-                    op_type: name.op_type,
-                    reason,
-                });
-                continue;
-            }
-        };
-        read.extend(view.op.operands());
-        let mut replacement = rewriter.replace(site);
-        let last = build(&mut replacement, parts)?;
-        if replacement.finish(last, "replaced by a `conv`".to_owned())?.is_none() {
-            break;
-        }
-        *report.done.entry("linear".into()).or_default() += 1;
-    }
-    report.removed = rewriter.remove_orphans(&read, |program, op| {
-        is_constant(&program.ops[op].op_type)
-    })?;
-    Ok(report)
+        (view.op.op_type == "linear").then(|| parts(&view))
+    };
+    rewriter.replace_each("replaced by a `conv`", plan, build)
 }
 
 struct Parts {

@@ -5,7 +5,7 @@ use milwright_ir::{Arg, OpView, ValueId, cost};
 use crate::error::Error;
 use crate::pass::{Exactness, OptionDef, Options, Pass, Takes};
 use crate::replacement::Replacement;
-use crate::report::{Left, PassReport, Rewritten};
+use crate::report::{PassReport, Rewritten};
 use crate::rewriter::{Rewriter, Site, is_constant};
 use crate::slices;
 
@@ -52,12 +52,7 @@ fn run(rewriter: &mut Rewriter<'_>, options: &Options) -> Result<PassReport, Err
         };
         let name = rewriter.named(site);
         match plan(&view, &wide, limit) {
-            Err(reason) => report.left.push(Left {
-                function: name.function,
-                op: name.op,
-                op_type: name.op_type,
-                reason,
-            }),
+            Err(reason) => report.left.push(rewriter.left(site, reason)),
             Ok(plan) => {
                 let macs = cost::multiply_adds(&view);
                 read.extend(view.op.operands());

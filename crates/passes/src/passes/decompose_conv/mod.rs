@@ -18,7 +18,7 @@ use milwright_ir::OpView;
 
 use crate::error::Error;
 use crate::pass::{Exactness, OptionDef, Options, Pass, Takes};
-use crate::report::{Left, PassReport, Rewritten};
+use crate::report::{PassReport, Rewritten};
 use crate::rewriter::{Rewriter, Site};
 
 pub(super) static PASS: Pass = Pass {
@@ -118,12 +118,7 @@ fn run(rewriter: &mut Rewriter<'_>, options: &Options) -> Result<PassReport, Err
         let name = rewriter.named(site);
         let operands: Vec<_> = op.operands().collect();
         match rewrite(rewriter, site, choice)? {
-            Outcome::Left(reason) => report.left.push(Left {
-                function: name.function,
-                op: name.op,
-                op_type: name.op_type,
-                reason,
-            }),
+            Outcome::Left(reason) => report.left.push(rewriter.left(site, reason)),
             Outcome::OutOfFuel => break,
             Outcome::Done(mut rewritten) => {
                 read.extend(operands);
