@@ -1,7 +1,10 @@
 //! Running two models on the same inputs: the options, and the comparison that
 //! several commands make.
 
+use std::path::Path;
+
 use milwright_interp::Options as RunOptions;
+use milwright_package::Package;
 use milwright_verify::inputs::Feed;
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::{Report, SCHEMA};
@@ -67,6 +70,73 @@ impl Renames {
     fn after<'a>(&'a self, name: &'a str) -> &'a str {
         let renamed = self.names.iter().find(|(old, _)| old == name);
         renamed.map_or(name, |(_, new)| new)
+    }
+}
+
+/// How a function of a changed model is compared.
+pub(crate) struct Counterpart {
+    /// The function before.
+    pub(crate) before: String,
+    /// The function after.
+    pub(crate) after: String,
+    pub(crate) renames: Renames,
+}
+
+impl Counterpart {
+    /// Of a function that is called what it was.
+    pub(crate) fn same(function: &str) -> Self {
+        Counterpart {
+            before: function.to_owned(),
+            after: function.to_owned(),
+            renames: Renames::default(),
+        }
+    }
+}
+
+/// A finished output, as it is read back, and the model that it was made of, as
+/// it is on disk.
+pub(crate) struct Change<'a> {
+    pub(crate) before: &'a Path,
+    /// The function that inputs are given for, or the model's own choice.
+    pub(crate) function: Option<&'a str>,
+    /// Where it will be.
+    pub(crate) output: &'a Path,
+    pub(crate) inputs: &'a InputOptions,
+    pub(crate) tolerance: Tolerance,
+}
+
+impl Change<'_> {
+    /// Compares every function. Those that no inputs are given for get random
+    /// ones.
+    pub(crate) fn compare(
+        &self,
+        finished: &Path,
+        counterpart: impl Fn(&str) -> Counterpart,
+    ) -> anyhow::Result<Vec<Report>> {
+        let name = self.output.display().to_string();
+        let after = Executable::from_package(Package::open(finished)?, &name)?;
+        let before = Executable::open(self.before)?;
+        let given = before.function(self.function)?;
+        let random = self.inputs.random_only();
+        let mut all = Vec::new();
+        for function in before.functions() {
+            let pair = counterpart(function);
+            let inputs = if function == given {
+                self.inputs
+            } else {
+                &random
+            };
+            let models = Models {
+                model: &after,
+                reference: &before,
+                function: &pair.after,
+                reference_function: &pair.before,
+                precision: PrecisionOption::Fp32,
+                tolerance: self.tolerance,
+            };
+            all.push(models.run_renamed(inputs, false, &pair.renames)?);
+        }
+        Ok(all)
     }
 }
 

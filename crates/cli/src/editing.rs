@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use milwright_ir::{Model, SaveReport};
 use milwright_package::{Changes, Package, Spec, WriteOptions};
 use milwright_passes::edit::Edited;
-use milwright_verify::Executable;
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::comparison::{Models, Renames};
-use crate::progress::Progress;
+use crate::comparison::{Change, Counterpart};
+use crate::output::Output;
 use crate::report;
-use crate::steps::{InputOptions, PrecisionOption};
+use crate::steps::InputOptions;
 use crate::terminal::Terminal;
 
 /// Options of every command that edits a model.
@@ -24,14 +23,8 @@ pub(crate) struct EditOptions {
     /// The model to read.
     model: PathBuf,
 
-    /// Where to write the result; the extension chooses the form, as with
-    /// `milwright convert`.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
-
-    /// Replace OUT if it exists.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    output: Output,
 
     /// Print JSON.
     #[arg(long)]
@@ -63,15 +56,6 @@ pub(crate) struct Written {
     verify: Vec<Comparison>,
 }
 
-/// How a function of the edited model is compared.
-pub(crate) struct Counterpart {
-    /// The function before.
-    pub(crate) before: String,
-    /// The function after.
-    pub(crate) after: String,
-    pub(crate) renames: Renames,
-}
-
 impl EditOptions {
     /// Opens the model.
     pub(crate) fn open(&self) -> anyhow::Result<Model> {
@@ -83,10 +67,24 @@ impl EditOptions {
         Ok(milwright_ir::open(&self.model)?)
     }
 
+    /// Writes by `save`.
+    pub(crate) fn save<T>(&self, save: impl FnOnce(WriteOptions<'_>) -> T) -> T {
+        self.output.write(save)
+    }
+
+    /// As reports name them: the model, and where the result goes.
+    pub(crate) fn shown(&self) -> (String, String) {
+        (self.model.display().to_string(), self.output.shown())
+    }
+
+    pub(crate) fn output(&self) -> &Path {
+        self.output.path()
+    }
+
     /// Writes an edited model.
     pub(crate) fn write(&self, model: &Model, edited: &Edited) -> anyhow::Result<Written> {
-        let save = self.saving(model, edited);
-        self.write_reviewed(save, |_| Ok((true, Vec::new())))
+        let saved = self.save(self.saving(model, edited))?;
+        Ok(self.written(Some(saved), Vec::new()))
     }
 
     /// Writes an edited model, after comparing it with the model before if that
@@ -115,7 +113,7 @@ impl EditOptions {
                 spec: Some(spec.clone()),
                 ..Changes::default()
             };
-            package.save(changes, &self.output, options)?;
+            package.save(changes, self.output(), options)?;
             Ok(SaveReport {
                 changed: true,
                 ..SaveReport::default()
@@ -130,7 +128,7 @@ impl EditOptions {
         model: &'s Model,
         edited: &'s Edited,
     ) -> impl FnOnce(WriteOptions<'_>) -> Result<SaveReport, milwright_ir::Error> + 's {
-        move |options| model.save_as(&edited.program, &edited.spec, &self.output, options)
+        move |options| model.save_as(&edited.program, &edited.spec, self.output(), options)
     }
 
     fn write_compared(
@@ -139,71 +137,30 @@ impl EditOptions {
         verify: &VerifyOptions,
         counterpart: impl Fn(&str) -> Counterpart,
     ) -> anyhow::Result<Written> {
-        self.write_reviewed(save, |finished| {
-            if !verify.verify {
-                return Ok((true, Vec::new()));
-            }
-            let name = self.output.display().to_string();
-            let after = Executable::from_package(Package::open(finished)?, &name)?;
-            let before = Executable::open(&self.model)?;
-            let given = before.function(None)?;
-            let random = verify.inputs.random_only();
-            let mut all = Vec::new();
-            for function in before.functions() {
-                let pair = counterpart(function);
-                let inputs = if function == given {
-                    &verify.inputs
-                } else {
-                    &random
-                };
-                let compared = Models {
-                    model: &after,
-                    reference: &before,
-                    function: &pair.after,
-                    reference_function: &pair.before,
-                    precision: PrecisionOption::Fp32,
-                    tolerance: Tolerance::from_options(Some(0.0), Some(0.0)),
-                }
-                .run_renamed(inputs, false, &pair.renames)?;
-                all.push(compared);
-            }
-            Ok((all.iter().all(|c| c.ok), all))
-        })
+        let change = Change {
+            before: &self.model,
+            function: None,
+            output: self.output(),
+            inputs: &verify.inputs,
+            tolerance: Tolerance::from_options(Some(0.0), Some(0.0)),
+        };
+        let compare = |finished: &Path| match verify.verify {
+            true => change.compare(finished, &counterpart),
+            false => Ok(Vec::new()),
+        };
+        let (saved, compared) = self.output.write_compared(save, compare)?;
+        Ok(self.written(saved, compared))
     }
 
-    fn write_reviewed(
-        &self,
-        save: impl FnOnce(WriteOptions<'_>) -> Result<SaveReport, milwright_ir::Error>,
-        look: impl Fn(&Path) -> anyhow::Result<(bool, Vec<Comparison>)>,
-    ) -> anyhow::Result<Written> {
-        let progress = Progress::bytes("writing");
-        let mut verdict = Ok((true, Vec::new()));
-        let mut review = |finished: &Path| {
-            verdict = look(finished);
-            matches!(verdict, Ok((true, _)))
-        };
-        let saved = save(WriteOptions {
-            force: self.force,
-            progress: Some(&mut |done, total| progress.at(done, total)),
-            review: Some(&mut review),
-            ..WriteOptions::default()
-        });
-        drop(progress);
-        let (_, verify) = verdict?;
-        let (ok, saved) = match saved {
-            Ok(saved) => (true, saved),
-            Err(milwright_ir::Error::Package(milwright_package::Error::Rejected { .. })) => {
-                (false, SaveReport::default())
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Written {
-            ok,
-            model: self.model.display().to_string(),
-            output: self.output.display().to_string(),
-            saved,
+    fn written(&self, saved: Option<SaveReport>, verify: Vec<Comparison>) -> Written {
+        let (model, output) = self.shown();
+        Written {
+            ok: saved.is_some(),
+            model,
+            output,
+            saved: saved.unwrap_or_default(),
             verify,
-        })
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod error;
 mod findings;
 mod loader;
 mod names;
+mod output;
 mod preflight;
 mod progress;
 mod report;

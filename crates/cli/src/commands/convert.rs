@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use milwright_ir::{Model, SaveReport};
-use milwright_package::{Changes, Package, WriteOptions};
+use milwright_package::{Changes, WriteOptions};
 use milwright_passes::{Fragile, Pipeline, RunOptions, StepReport};
 use milwright_verify::preflight::{self, breaks, precision_for, preflight};
 use milwright_verify::{Evaluator, Executable};
@@ -13,8 +13,8 @@ use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::comparison::{Models, ToleranceOptions, run_options};
-use crate::error;
+use crate::comparison::{Change, Counterpart, ToleranceOptions, run_options};
+use crate::output::Output;
 use crate::progress::Progress;
 use crate::report;
 use crate::cutting::count;
@@ -33,9 +33,8 @@ pub(crate) struct Options {
     /// The model to read.
     model: PathBuf,
 
-    /// Where to write it.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    output: Output,
 
     /// Passes to run, in order: `decompose-conv,dce`, with options
     /// `decompose-conv{stride=strided-slice}`, or a preset such as `no-conv`.
@@ -53,10 +52,6 @@ pub(crate) struct Options {
     /// that it should take.
     #[arg(long)]
     strict: bool,
-
-    /// Replace OUT if it exists.
-    #[arg(long)]
-    force: bool,
 
     /// Read the finished output back and compare it with the input before it
     /// is put in its place. When an output differs, nothing is written and the
@@ -115,14 +110,13 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         schema: "milwright-convert/1",
         ok: false,
         input: options.model.display().to_string(),
-        output: options.output.display().to_string(),
+        output: options.output.shown(),
         unknown,
         saved: SaveReport::default(),
         passes: Vec::new(),
         conv_left: BTreeMap::new(),
         verify: Vec::new(),
     };
-    error::note_unfinished(&options.output);
     if is_program {
         let mut model = Model::from_package(package)?;
         if !pipeline.steps.is_empty() {
@@ -134,16 +128,10 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             save_program(&model, &options, &mut report)?;
         }
     } else {
-        let progress = Progress::bytes("writing");
-        package.save(
-            Changes::default(),
-            &options.output,
-            WriteOptions {
-                force: options.force,
-                progress: Some(&mut |done, total| progress.at(done, total)),
-                ..WriteOptions::default()
-            },
-        )?;
+        let save = |how: WriteOptions<'_>| {
+            package.save(Changes::default(), options.output.path(), how)
+        };
+        options.output.write(save)?;
         report.ok = true;
     }
     if options.json {
@@ -224,65 +212,23 @@ fn rewrite(
 }
 
 fn save_program(model: &Model, options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let progress = Progress::bytes("writing");
-    let mut verdict: anyhow::Result<Vec<Comparison>> = Ok(Vec::new());
-    let mut review = |finished: &Path| {
-        if !options.verify {
-            return true;
-        }
-        verdict = compare(finished, options);
-        matches!(&verdict, Ok(all) if all.iter().all(|c| c.ok))
+    let save = |how: WriteOptions<'_>| model.save(options.output.path(), how);
+    let change = Change {
+        before: &options.model,
+        function: options.function.as_deref(),
+        output: options.output.path(),
+        inputs: &options.inputs,
+        tolerance: options.tolerance.get(),
     };
-    let saved = model.save(
-        &options.output,
-        WriteOptions {
-            force: options.force,
-            progress: Some(&mut |done, total| progress.at(done, total)),
-            review: Some(&mut review),
-            ..WriteOptions::default()
-        },
-    );
-    drop(progress);
-    report.verify = verdict?;
-    match saved {
-        Ok(saved) => {
-            report.saved = saved;
-            report.ok = true;
-            Ok(())
-        }
-        Err(milwright_ir::Error::Package(milwright_package::Error::Rejected { .. })) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// Compares the output as it is read back with the model that was opened.
-fn compare(finished: &Path, options: &Options) -> anyhow::Result<Vec<Comparison>> {
-    let output = options.output.display().to_string();
-    let after = Executable::from_package(Package::open(finished)?, &output)?;
-    // The model in memory has been rewritten; this is the one on disk.
-    let before = Executable::open(&options.model)?;
-    let given = before.function(options.function.as_deref())?;
-    let random = options.inputs.random_only();
-    before
-        .functions()
-        .into_iter()
-        .map(|function| {
-            let inputs = if function == given {
-                &options.inputs
-            } else {
-                &random
-            };
-            Models {
-                model: &after,
-                reference: &before,
-                function,
-                reference_function: function,
-                precision: PrecisionOption::Fp32,
-                tolerance: options.tolerance.get(),
-            }
-            .run(inputs, false)
-        })
-        .collect()
+    let compare = |finished: &Path| match options.verify {
+        true => change.compare(finished, Counterpart::same),
+        false => Ok(Vec::new()),
+    };
+    let (saved, compared) = options.output.write_compared(save, compare)?;
+    report.ok = saved.is_some();
+    report.saved = saved.unwrap_or_default();
+    report.verify = compared;
+    Ok(())
 }
 
 fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Result<()> {
@@ -304,7 +250,7 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
     if options.strict && left {
         return out.line(format!(
             "{} is not written: --strict, and operations are left",
-            options.output.display()
+            options.output.shown()
         ));
     }
     for comparison in &report.verify {
@@ -314,11 +260,11 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
         report::show(comparison, out)?;
     }
     if report.ok {
-        out.line(format!("wrote {}", options.output.display()))
+        out.line(format!("wrote {}", options.output.shown()))
     } else {
         out.line(format!(
             "{} is not written: the outputs differ; write it without --verify to look at it with `milwright verify --per-op`",
-            options.output.display()
+            options.output.shown()
         ))
     }
 }

@@ -4,14 +4,12 @@ use std::path::PathBuf;
 
 use milwright_ir::Model;
 use milwright_ir::features::Description;
-use milwright_package::WriteOptions;
 use milwright_passes::cut::{Graph, Part, Renames, SeamTypes, extract};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::error;
 use crate::cutting::{CastFacts, IoFacts, pick_function};
-use crate::progress::Progress;
+use crate::output::Output;
 use crate::table::Table;
 use crate::terminal::Terminal;
 use crate::weights::{self, bytes};
@@ -26,10 +24,8 @@ pub(crate) struct Options {
     /// The model to read.
     model: PathBuf,
 
-    /// Where to write the part; the extension chooses the form, as with
-    /// `milwright convert`.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    output: Output,
 
     /// The values that become inputs [default: the function's inputs, as far as
     /// they are needed].
@@ -43,10 +39,6 @@ pub(crate) struct Options {
     /// Function to take from [default: the only one].
     #[arg(long, value_name = "NAME")]
     function: Option<String>,
-
-    /// Replace OUT if it exists.
-    #[arg(long)]
-    force: bool,
 
     /// Print JSON.
     #[arg(long)]
@@ -82,23 +74,12 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let plan = extract(&graph, options.inputs.as_deref(), &options.outputs)?;
     let types = SeamTypes::new(model.program(), function, &model, signature)?;
     let part = Part::new(&model, &graph, &plan, 0, &Renames::default(), &types)?;
-    error::note_unfinished(&options.output);
-    let progress = Progress::bytes("writing");
-    model.save_as(
-        &part.program,
-        &part.spec,
-        &options.output,
-        WriteOptions {
-            force: options.force,
-            progress: Some(&mut |done, total| progress.at(done, total)),
-            ..WriteOptions::default()
-        },
-    )?;
-    drop(progress);
+    let output = options.output.path();
+    options.output.write(|how| model.save_as(&part.program, &part.spec, output, how))?;
     let report = Report {
         schema: "milwright-extract/1",
         model: options.model.display().to_string(),
-        output: options.output.display().to_string(),
+        output: options.output.shown(),
         function: function.name.clone(),
         operations: plan.stages[0].nodes.len(),
         operations_before: graph.nodes.len(),

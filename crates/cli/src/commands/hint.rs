@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use milwright_ir::Model;
 use milwright_ir::names::nearest;
-use milwright_package::{Changes, ComputeUnits, PipelineFolder, WriteOptions};
+use milwright_package::{Changes, ComputeUnits, PipelineFolder};
 use milwright_passes::hint::{self, Hinted, Hints, Patterns};
 use milwright_passes::lint::{Input, Settings, Target, placement};
 
@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::split::target;
 use crate::Outcome;
+use crate::output;
 use crate::table::Table;
 use crate::terminal::Terminal;
 
@@ -165,11 +166,9 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
                 spec: Some(hinted.spec),
                 ..Changes::default()
             };
-            let write = WriteOptions {
-                force: options.force,
-                ..WriteOptions::default()
-            };
-            model.package().save(changes, output, write)?;
+            output::write(output, options.force, |how| {
+                model.package().save(changes, output, how)
+            })?;
             report.hints = hint::read(&Model::open(output)?)?;
         }
         _ => report.hints = hint::read(&model)?,

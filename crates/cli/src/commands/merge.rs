@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::comparison::Models;
-use crate::progress::Progress;
+use crate::output;
 use crate::report;
 use crate::steps::{InputOptions, PrecisionOption};
 use crate::table::Table;
@@ -247,7 +247,7 @@ fn stages(options: &Options) -> anyhow::Result<Report> {
                 let save = |how: WriteOptions<'_>| {
                     Ok(save_pipeline(manifest, packages, path, output, how)?)
                 };
-                report.save(options, &save, &compare)?;
+                report.save(options, output, save, &compare)?;
             }
             _ => check_pipeline(manifest, packages, path)?,
         }
@@ -445,7 +445,7 @@ impl Report {
                     Err(merge::Error::Ir(milwright_ir::Error::Package(e))) => Err(e.into()),
                     other => Ok(other?),
                 };
-                self.save(options, &save, compare)
+                self.save(options, output, save, compare)
             }
             _ => Ok(()),
         }
@@ -456,35 +456,18 @@ impl Report {
     fn save(
         &mut self,
         options: &Options,
-        save: &dyn Fn(WriteOptions<'_>) -> anyhow::Result<()>,
+        output: &Path,
+        save: impl FnOnce(WriteOptions<'_>) -> anyhow::Result<()>,
         compare: &Compare<'_>,
     ) -> anyhow::Result<()> {
-        let progress = Progress::bytes("writing");
-        let mut verdict: anyhow::Result<Vec<Comparison>> = Ok(Vec::new());
-        let mut review = |finished: &Path| {
-            if options.verify {
-                verdict = compare(finished);
-            }
-            matches!(&verdict, Ok(all) if all.iter().all(|c| c.ok))
+        let compare = |finished: &Path| match options.verify {
+            true => compare(finished),
+            false => Ok(Vec::new()),
         };
-        let saved = save(WriteOptions {
-            force: options.force,
-            progress: Some(&mut |done, total| progress.at(done, total)),
-            review: Some(&mut review),
-            ..WriteOptions::default()
-        });
-        drop(progress);
-        self.verify = verdict?;
-        match saved {
-            Ok(()) => {
-                self.ok = true;
-                Ok(())
-            }
-            Err(e) => match e.downcast_ref() {
-                Some(milwright_package::Error::Rejected { .. }) => Ok(()),
-                _ => Err(e),
-            },
-        }
+        let (saved, compared) = output::write_compared(output, options.force, save, compare)?;
+        self.ok = saved.is_some();
+        self.verify = compared;
+        Ok(())
     }
 }
 

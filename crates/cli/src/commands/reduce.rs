@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::check::{Check, Statuses};
 use crate::cutting::pick_function;
+use crate::output::Output;
 use crate::terminal::Terminal;
 use crate::weights::{self, bytes};
 
@@ -46,10 +47,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "CMD")]
     check: String,
 
-    /// Where to write the smallest failing model; the extension chooses the
-    /// form, as with `milwright convert`.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    output: Output,
 
     /// The exit statuses that say that the failure is there; `timeout` is one
     /// [default: that of MODEL].
@@ -71,10 +70,6 @@ pub(crate) struct Options {
     /// Function to reduce [default: the only one].
     #[arg(long, value_name = "NAME")]
     function: Option<String>,
-
-    /// Replace OUT if it exists.
-    #[arg(long)]
-    force: bool,
 
     /// Print JSON.
     #[arg(long)]
@@ -135,13 +130,13 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let function = pick_function(&model, options.function.as_deref())?.name.clone();
     let before = Size::of(&model, Some(&function))?;
     // Before anything takes time.
-    if options.output.symlink_metadata().is_ok() && !options.force {
+    if options.output.path().symlink_metadata().is_ok() && !options.output.force() {
         bail!(
             "`{}` exists already; choose another output, or ask to replace it with --force",
-            options.output.display()
+            options.output.shown()
         );
     }
-    if let (Ok(out), Ok(input)) = (options.output.canonicalize(), options.model.canonicalize())
+    if let (Ok(out), Ok(input)) = (options.output.path().canonicalize(), options.model.canonicalize())
         && (out.starts_with(&input) || input.starts_with(&out))
     {
         bail!("the output would replace the model that is reduced; choose another output");
@@ -196,7 +191,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let reduced = match reduced {
         Ok(reduced) => reduced,
         Err(error) if written => {
-            let output = options.output.display();
+            let output = options.output.shown();
             return Err(error.context(format!("the smallest model so far is {output}")));
         }
         Err(error) => return Err(error),
@@ -206,12 +201,12 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         None => before,
     };
     if !written {
-        save(&model, &options, options.force)?;
+        save(&model, &options, options.output.force())?;
     }
     let report = Report {
         schema: "milwright-reduce/1",
         model: options.model.display().to_string(),
-        output: options.output.display().to_string(),
+        output: options.output.shown(),
         check: options.check.clone(),
         check_exit: wanted.names(),
         runs,
@@ -290,7 +285,7 @@ impl Work<'_> {
             bytes(size.weights),
             self.runs
         ));
-        save(&model, self.options, self.options.force || self.written)?;
+        save(&model, self.options, self.options.output.force() || self.written)?;
         self.written = true;
         self.stale.push(path);
         self.steps.push(Step { what, size });
@@ -307,7 +302,7 @@ fn save(model: &Model, options: &Options, force: bool) -> anyhow::Result<()> {
         also_read: vec![options.model.clone()],
         ..Changes::default()
     };
-    Ok(model.package().save(changes, &options.output, write)?)
+    Ok(model.package().save(changes, options.output.path(), write)?)
 }
 
 /// Progress, on standard error.

@@ -7,8 +7,8 @@ use milwright_passes::edit::{Changed, Field, Setting, set};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::comparison::Renames;
-use crate::editing::{Counterpart, EditOptions, VerifyOptions, Written};
+use crate::comparison::{Counterpart, Renames};
+use crate::editing::{EditOptions, VerifyOptions, Written};
 use crate::table::Table;
 use crate::terminal::Terminal;
 

@@ -10,7 +10,7 @@ use milwright_passes::weights::{Fill, Renamed, StripOptions, Taken, restore, str
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::progress::Progress;
+use crate::output::Output;
 use crate::terminal::Terminal;
 use crate::weights::bytes;
 
@@ -32,10 +32,8 @@ pub(crate) struct Options {
     /// The model to strip, or the stripped model.
     model: PathBuf,
 
-    /// Where to write the model; the extension chooses the form, as with
-    /// `milwright convert`.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    output: Output,
 
     /// What weights become.
     #[arg(long, value_enum, default_value_t = FillOption::Zeros, conflicts_with = "restore")]
@@ -54,10 +52,6 @@ pub(crate) struct Options {
     /// not in it any more.
     #[arg(long, requires = "restore")]
     partial: bool,
-
-    /// Replace OUT if it exists.
-    #[arg(long)]
-    force: bool,
 
     /// Print JSON.
     #[arg(long)]
@@ -121,9 +115,9 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let report = Report {
         schema: "milwright-strip/1",
         model: options.model.display().to_string(),
-        output: options.output.display().to_string(),
+        output: options.output.shown(),
         bytes: stripped.taken.iter().map(|t| t.bytes).fold(0, u64::saturating_add),
-        output_bytes: size(&options.output),
+        output_bytes: size(options.output.path()),
         taken: stripped.taken,
         kept: stripped.kept,
         left_out: stripped.left_out,
@@ -141,7 +135,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let (count, all) = (report.taken.len(), bytes(report.bytes));
     out.line(format!("{count} weights taken out, {all}"))?;
     out.line(format!("wrote {} ({})", report.output, bytes(report.output_bytes)))?;
-    let zip = options.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
+    let zip = options.output.path().extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
     if !zip {
         out.line("an output that ends in .zip would be compressed")?;
     }
@@ -161,7 +155,7 @@ fn put_back(options: &Options, original: &Path, out: &mut Terminal) -> anyhow::R
         schema: "milwright-strip-restore/1",
         model: options.model.display().to_string(),
         original: original.display().to_string(),
-        output: written.then(|| options.output.display().to_string()),
+        output: written.then(|| options.output.shown()),
         restored: restored.back,
         renamed: restored.renamed,
         changed: restored.changed,
@@ -194,14 +188,13 @@ fn put_back(options: &Options, original: &Path, out: &mut Terminal) -> anyhow::R
 
 fn save(model: &Model, mut changes: Changes, options: &Options) -> anyhow::Result<()> {
     changes.also_read.extend(options.restore.clone());
-    let progress = Progress::bytes("writing");
-    let write = WriteOptions {
-        force: options.force,
-        compress: options.restore.is_none(),
-        progress: Some(&mut |done, total| progress.at(done, total)),
-        ..WriteOptions::default()
-    };
-    Ok(model.package().save(changes, &options.output, write)?)
+    Ok(options.output.write(|how| {
+        let how = WriteOptions {
+            compress: options.restore.is_none(),
+            ..how
+        };
+        model.package().save(changes, options.output.path(), how)
+    })?)
 }
 
 /// The bytes of a file, or of all files of a folder.

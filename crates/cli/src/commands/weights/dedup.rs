@@ -1,14 +1,11 @@
 //! `milwright weights dedup`.
 
-use std::path::PathBuf;
-
-use milwright_ir::Model;
-use milwright_package::{SharedBlobs, WriteOptions};
+use milwright_package::SharedBlobs;
 use milwright_passes::merge::dedup;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::progress::Progress;
+use crate::editing::EditOptions;
 use crate::terminal::Terminal;
 use crate::weights::bytes;
 
@@ -19,21 +16,8 @@ use crate::weights::bytes;
 /// not change in any bit. Data that nothing refers to is left out, too.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// The model to read.
-    model: PathBuf,
-
-    /// Where to write the model; the extension chooses the form, as with
-    /// `milwright convert`.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
-
-    /// Replace OUT if it exists.
-    #[arg(long)]
-    force: bool,
-
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    edit: EditOptions,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,25 +30,18 @@ struct Report {
 }
 
 pub(super) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcome> {
-    let model = Model::open(&options.model)?;
-    let merged = dedup(&model)?;
-    let progress = Progress::bytes("writing");
-    merged.save(
-        &options.output,
-        WriteOptions {
-            force: options.force,
-            progress: Some(&mut |done, total| progress.at(done, total)),
-            ..WriteOptions::default()
-        },
-    )?;
-    drop(progress);
+    let edit = &options.edit;
+    let read = edit.open()?;
+    let merged = dedup(&read)?;
+    edit.save(|how| merged.save(edit.output(), how))?;
+    let (model, output) = edit.shown();
     let report = Report {
         schema: "milwright-weights-dedup/1",
-        model: options.model.display().to_string(),
-        output: options.output.display().to_string(),
+        model,
+        output,
         found: merged.weights,
     };
-    if options.json {
+    if edit.json {
         out.json(&report)?;
         return Ok(Outcome::Clean);
     }

@@ -10,7 +10,7 @@ use milwright_verify::tensors;
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::progress::Progress;
+use crate::output::Output;
 use crate::table::Table;
 use crate::terminal::Terminal;
 
@@ -32,10 +32,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
 
-    /// Where to write the model; the extension chooses the form, as with
-    /// `milwright convert`.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    output: Output,
 
     /// The tensor OLD of the file is for the weight NEW of the model.
     #[arg(long, value_name = "OLD=NEW", value_delimiter = ',')]
@@ -48,10 +46,6 @@ pub(super) struct Options {
     /// Weights that are stored once with a replaced one change with it.
     #[arg(long)]
     tied: bool,
-
-    /// Replace OUT if it exists.
-    #[arg(long)]
-    force: bool,
 
     /// Print JSON.
     #[arg(long)]
@@ -93,24 +87,15 @@ pub(super) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     }
     let replaced = replace(&model, offers, &how)
         .with_context(|| format!("{} does not fit the model", options.from.display()))?;
-    let progress = Progress::bytes("writing");
     let mut changes = replaced.changes;
     changes.also_read = vec![options.from.clone()];
-    model.package().save(
-        changes,
-        &options.output,
-        WriteOptions {
-            force: options.force,
-            progress: Some(&mut |done, total| progress.at(done, total)),
-            ..WriteOptions::default()
-        },
-    )?;
-    drop(progress);
+    let save = |how: WriteOptions<'_>| model.package().save(changes, options.output.path(), how);
+    options.output.write(save)?;
     let report = Report {
         schema: "milwright-weights-replace/1",
         model: options.model.display().to_string(),
         from: options.from.display().to_string(),
-        output: options.output.display().to_string(),
+        output: options.output.shown(),
         replaced: replaced.constants,
         kept: replaced.kept,
     };
