@@ -7,12 +7,11 @@ use milwright_ir::Model;
 use milwright_package::ComputeUnits;
 use milwright_passes::cut::{Balanced, Graph, Loads, Wish, balance, copies, cut_at, embedding, head};
 use milwright_passes::{Left, PassReport, Pipeline, Rewritten, RunOptions};
-use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::cutting::{
-    self, CutOptions, FunctionFacts, SeamReport, StageFacts, Stages, Subject,
+    self, CutOptions, CutReport, StageFacts, Stages, Subject,
 };
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -141,11 +140,8 @@ fn size(text: &str) -> Result<u64, String> {
 #[derive(Debug, Serialize)]
 struct Report {
     schema: &'static str,
-    /// Whether the parts were written.
-    ok: bool,
-    model: String,
-    output: Option<String>,
-    function: String,
+    #[serde(flatten)]
+    cut: CutReport,
     /// The limit of --max-size.
     limit: Option<u64>,
     /// How the places were chosen; none with --at.
@@ -156,14 +152,8 @@ struct Report {
     left_whole: Vec<Left>,
     /// Bytes of weights of the whole.
     weights: u64,
-    stages: Vec<StageFacts>,
-    seams: Vec<SeamReport>,
     /// Weights that several parts have.
     copies: Vec<CopyReport>,
-    /// The functions that are cut beside the first.
-    functions: Vec<FunctionFacts>,
-    /// The comparison, with --verify.
-    verify: Option<Comparison>,
 }
 
 #[derive(Debug, Serialize)]
@@ -216,22 +206,15 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         let why = format!("one of {parts} parts of a model that was cut for its size");
         (ComputeUnits::All, vec![why])
     })?;
-    let facts = stages.facts();
-    check_sizes(&options, &facts, others.is_empty())?;
-    let functions = stages.other_facts().into_iter().zip(how).zip(cuts.iter().skip(1));
-    let mut report = Report {
+    check_sizes(&options, &stages.facts(), others.is_empty())?;
+    let report = Report {
         schema: "milwright-bisect/1",
-        ok: false,
-        model: options.model.display().to_string(),
-        output: options.cut.output.as_ref().map(|o| o.display().to_string()),
-        function: first.name().to_owned(),
+        cut: options.cut.write(&options.model, &cuts, &stages, how)?,
         limit: options.max_size,
         choice,
         divided: divided.rewritten,
         left_whole: divided.left,
         weights: weights.total(),
-        seams: cuts.first().map(cutting::seams).unwrap_or_default(),
-        stages: facts,
         copies: copies(&weights, &all[0])
             .into_iter()
             .map(|copy| CopyReport {
@@ -240,30 +223,13 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
                 stages: copy.parts.into_iter().map(cutting::name).collect(),
             })
             .collect(),
-        functions: functions
-            .map(|(((name, stages), places), cut)| FunctionFacts {
-                name,
-                places,
-                seams: cutting::seams(cut),
-                stages,
-                verify: None,
-            })
-            .collect(),
-        verify: None,
     };
-    let (written, verify) = options.cut.write(&options.model, &stages)?;
-    let mut verify = verify.into_iter();
-    report.ok = written;
-    report.verify = verify.next();
-    for (function, verify) in report.functions.iter_mut().zip(verify) {
-        function.verify = Some(verify);
-    }
     if options.cut.json {
         out.json(&report)?;
     } else {
         show(&report, &options, out)?;
     }
-    Ok(options.cut.outcome(report.ok))
+    Ok(options.cut.outcome(report.cut.ok))
 }
 
 /// Keeps together what uses a weight of at least so many bytes.
@@ -448,13 +414,13 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
     if options.split_linear.is_some() && report.divided.is_empty() && report.left_whole.is_empty() {
         out.line("no product has so many channels that it would be divided")?;
     }
-    match report.functions.is_empty() {
+    match report.cut.functions.is_empty() {
         true => out.heading("parts")?,
-        false => out.heading(&format!("parts, by function {}", report.function))?,
+        false => out.heading(&format!("parts, by function {}", report.cut.function))?,
     }
     let mut table = Table::new(&["stage", ">ops", ">weights", ">share", ">multiply-adds"]);
-    let all: u64 = report.stages.iter().map(|s| s.weights).sum();
-    for stage in &report.stages {
+    let all: u64 = report.cut.stages.iter().map(|s| s.weights).sum();
+    for stage in &report.cut.stages {
         let share = stage.weights as f64 / all.max(1) as f64 * 100.0;
         table.row([
             stage.ends.name.clone(),
@@ -495,13 +461,13 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
             copy.stages.join(", ")
         ))?;
     }
-    cutting::show_seams(&report.seams, out)?;
-    cutting::show_kept(&report.stages, out)?;
-    cutting::show_functions(&report.functions, out)?;
+    cutting::show_seams(&report.cut.seams, out)?;
+    cutting::show_kept(&report.cut.stages, out)?;
+    cutting::show_functions(&report.cut.functions, out)?;
     cutting::show_end(
-        report.verify.as_ref(),
-        report.output.as_deref(),
-        report.ok,
+        report.cut.verify.as_ref(),
+        report.cut.output.as_deref(),
+        report.cut.ok,
         options.cut.dry_run,
         out,
     )

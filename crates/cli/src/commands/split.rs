@@ -11,14 +11,13 @@ use milwright_passes::cut::{
 use milwright_passes::lint::{self, Target};
 use milwright_verify::Executable;
 use milwright_verify::preflight::{breaks, precision_for, preflight};
-use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
 
 use crate::Outcome;
 use crate::comparison::run_options;
 use crate::progress::Progress;
 use crate::cutting::{
-    self, CutOptions, FunctionFacts, SeamReport, StageFacts, Stages, Subject,
+    self, CutOptions, CutReport, Stages, Subject,
 };
 use crate::steps::{InputOptions, PrecisionOption};
 use crate::table::Table;
@@ -62,24 +61,15 @@ pub(crate) fn target(name: &str) -> Result<Target, String> {
 #[derive(Debug, Serialize)]
 struct Report {
     schema: &'static str,
-    /// Whether the stages were written.
-    ok: bool,
-    model: String,
-    output: Option<String>,
-    function: String,
+    #[serde(flatten)]
+    cut: CutReport,
     target: &'static str,
     /// Seed of the random inputs on which fp16 was tried.
     seed: Option<u64>,
     /// Operations that cannot be on the Neural Engine, in program order.
     barred: Vec<Barred>,
-    stages: Vec<StageFacts>,
-    seams: Vec<SeamReport>,
     /// The ways that were considered, the chosen one first; none with --at.
     candidates: Vec<CandidateReport>,
-    /// The functions that are cut beside the first.
-    functions: Vec<FunctionFacts>,
-    /// The comparison, with --verify.
-    verify: Option<Comparison>,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,12 +141,11 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
     let Some(cut) = cuts.first() else {
         bail!("{} has no function", options.model.display());
     };
-    let mut report = Report {
+    let places = format!("cut where `{}` is", cut.subject.name());
+    let places = vec![places; cuts.len() - 1];
+    let report = Report {
         schema: "milwright-split/1",
-        ok: false,
-        model: options.model.display().to_string(),
-        output: options.cut.output.as_ref().map(|o| o.display().to_string()),
-        function: cut.subject.name().to_owned(),
+        cut: options.cut.write(&options.model, &cuts, &stages, places)?,
         target: options.target.name(),
         seed,
         barred: (cut.subject.graph.nodes.iter().enumerate())
@@ -166,33 +155,14 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             })
             .filter(|barred| !barred.why.is_empty())
             .collect(),
-        seams: cutting::seams(cut),
-        stages: stages.facts(),
         candidates,
-        functions: (stages.other_facts().into_iter().zip(cuts.iter().skip(1)))
-            .map(|((name, stages), other)| FunctionFacts {
-                name,
-                places: format!("cut where `{}` is", cut.subject.name()),
-                seams: cutting::seams(other),
-                stages,
-                verify: None,
-            })
-            .collect(),
-        verify: None,
     };
-    let (written, verify) = options.cut.write(&options.model, &stages)?;
-    let mut verify = verify.into_iter();
-    report.ok = written;
-    report.verify = verify.next();
-    for (function, verify) in report.functions.iter_mut().zip(verify) {
-        function.verify = Some(verify);
-    }
     if options.cut.json {
         out.json(&report)?;
     } else {
         show(&report, &options, out)?;
     }
-    Ok(options.cut.outcome(report.ok))
+    Ok(options.cut.outcome(report.cut.ok))
 }
 
 /// Finds what bars operations of a function from the Neural Engine, and what
@@ -443,10 +413,10 @@ fn show(report: &Report, options: &Options, out: &mut Terminal) -> anyhow::Resul
     if !report.candidates.is_empty() && options.cut.dry_run {
         show_table(&report.candidates, out)?;
     }
-    cutting::show_seams(&report.seams, out)?;
-    cutting::show(&report.stages, out)?;
-    cutting::show_functions(&report.functions, out)?;
-    cutting::show_end(report.verify.as_ref(), report.output.as_deref(), report.ok, options.cut.dry_run, out)
+    cutting::show_seams(&report.cut.seams, out)?;
+    cutting::show(&report.cut.stages, out)?;
+    cutting::show_functions(&report.cut.functions, out)?;
+    cutting::show_end(report.cut.verify.as_ref(), report.cut.output.as_deref(), report.cut.ok, options.cut.dry_run, out)
 }
 
 fn show_table(candidates: &[CandidateReport], out: &mut Terminal) -> anyhow::Result<()> {

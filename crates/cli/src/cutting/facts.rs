@@ -37,6 +37,24 @@ pub(crate) struct EndFacts {
     pub(crate) casts: Vec<CastFacts>,
 }
 
+/// What is known of a model that was cut: the part of a report that every
+/// command that cuts has.
+#[derive(Debug, Serialize)]
+pub(crate) struct CutReport {
+    /// Whether the stages were written.
+    pub(crate) ok: bool,
+    pub(crate) model: String,
+    pub(crate) output: Option<String>,
+    /// The function that was cut, or the first of several.
+    pub(crate) function: String,
+    pub(crate) stages: Vec<StageFacts>,
+    pub(crate) seams: Vec<SeamReport>,
+    /// The functions that are cut beside the first.
+    pub(crate) functions: Vec<FunctionFacts>,
+    /// The comparison, with --verify.
+    pub(crate) verify: Option<Comparison>,
+}
+
 /// What is known of a function that is cut beside the first one.
 #[derive(Debug, Serialize)]
 pub(crate) struct FunctionFacts {
