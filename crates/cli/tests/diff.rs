@@ -11,22 +11,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::{expect, fixture, fixtures, json, packages, refused, shared, str};
+use common::{expect, fixture, json, programs, refused, str};
 use milwright_ir::{ConstData, Model, OpId, TensorData, Value as Val};
-use milwright_package::{Package, WriteOptions};
+use milwright_package::WriteOptions;
 use serde_json::Value;
-
-fn programs() -> Vec<PathBuf> {
-    let mut found = packages(&fixtures());
-    if let Some(shared) = shared() {
-        found.extend(packages(&shared));
-    }
-    found.retain(|path| {
-        let package = Package::open(path).unwrap();
-        package.spec().kind().is_ml_program()
-    });
-    found
-}
 
 fn total(report: &Value, what: &str) -> usize {
     let functions = report["functions"].as_array().unwrap().iter();

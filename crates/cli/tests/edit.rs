@@ -11,25 +11,11 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::{all_refused, expect, fixture, fixtures, json, packages, refused, shared, str};
+use common::{all_refused, expect, fixture, fixtures, json, programs, refused, str};
 use milwright_ir::features::{Description, Feature, FeatureKind};
 use milwright_package::Package;
 use milwright_package::wire::Fidelity;
 use serde_json::Value;
-
-/// Every ML Program at hand.
-fn programs() -> Vec<PathBuf> {
-    let mut found = packages(&fixtures());
-    if let Some(shared) = shared() {
-        found.extend(packages(&shared));
-    }
-    found.retain(|path| {
-        let package = Package::open(path).unwrap();
-        package.spec().kind().is_ml_program()
-    });
-    assert!(found.len() >= 15, "{}", found.len());
-    found
-}
 
 fn description(path: &Path) -> Description {
     Description::from_proto(&Package::open(path).unwrap().spec().description().unwrap())

@@ -9,6 +9,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use milwright_package::Package;
+
 #[path = "../../../../fixtures/find.rs"]
 mod find;
 
@@ -67,6 +69,17 @@ pub(crate) fn fixture(path: &str) -> String {
 /// The folder of shared models, when it is there. Says so when it is not.
 pub(crate) fn shared() -> Option<PathBuf> {
     find::shared("models")
+}
+
+/// The ML Programs among the packages of the fixtures and of the shared models.
+pub(crate) fn programs() -> Vec<PathBuf> {
+    let mut found = packages(&fixtures());
+    if let Some(shared) = shared() {
+        found.extend(packages(&shared));
+    }
+    found.retain(|path| Package::open(path).unwrap().spec().kind().is_ml_program());
+    assert!(found.len() >= 15, "{}", found.len());
+    found
 }
 
 /// Every file below a folder: path within it and content.

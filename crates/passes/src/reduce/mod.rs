@@ -136,6 +136,40 @@ impl<E> Work<'_, '_, E> {
         }
     }
 
+    /// Tries candidates with fewer and fewer changes at once: half of what
+    /// there is, a quarter, single ones. `without` makes the one that changes
+    /// `size` things from `start` on, and says how many there are; it lowers a
+    /// size that is too large.
+    fn in_halves(
+        &mut self,
+        without: impl Fn(&Self, usize, &mut usize) -> Result<(Option<Candidate>, usize), E>,
+    ) -> Result<bool, E> {
+        let mut smaller = false;
+        let mut size = usize::MAX;
+        loop {
+            let mut start = 0;
+            loop {
+                let (candidate, count) = without(self, start, &mut size)?;
+                if start >= count {
+                    break;
+                }
+                if self.try_one(candidate)? {
+                    // What followed stands here now.
+                    smaller = true;
+                } else {
+                    start += size;
+                }
+                if self.stopped {
+                    return Ok(smaller);
+                }
+            }
+            if size <= 1 {
+                return Ok(smaller);
+            }
+            size = size.div_ceil(2);
+        }
+    }
+
     /// Checks a candidate; whether it is the smallest model now.
     fn try_one(&mut self, candidate: Option<Candidate>) -> Result<bool, E> {
         let Some(candidate) = candidate.filter(|_| !self.stopped) else {

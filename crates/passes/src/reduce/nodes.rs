@@ -24,32 +24,9 @@ pub(super) fn whole<E: From<cut::Error>>(work: &mut Work<'_, '_, E>) -> Result<b
     work.try_one(candidate)
 }
 
-/// Leaves out more and more operations: halves of them, quarters, single ones.
+/// Leaves out halves of the operations, quarters, single ones.
 pub(super) fn nodes<E: From<cut::Error>>(work: &mut Work<'_, '_, E>) -> Result<bool, E> {
-    let mut smaller = false;
-    let mut size = usize::MAX;
-    loop {
-        let mut start = 0;
-        loop {
-            let (candidate, count) = without(work, start, &mut size)?;
-            if start >= count {
-                break;
-            }
-            if work.try_one(candidate)? {
-                // What followed stands here now.
-                smaller = true;
-            } else {
-                start += size;
-            }
-            if work.stopped {
-                return Ok(smaller);
-            }
-        }
-        if size <= 1 {
-            return Ok(smaller);
-        }
-        size = size.div_ceil(2);
-    }
+    work.in_halves(without)
 }
 
 /// The model without `size` operations from `start` on, and how many there are.

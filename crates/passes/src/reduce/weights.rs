@@ -15,32 +15,16 @@ const LARGEST: u64 = 1 << 28;
 
 /// Makes weights zeros: all, halves of them, single ones.
 pub(super) fn zeros<E: From<cut::Error>>(work: &mut Work<'_, '_, E>) -> Result<bool, E> {
-    let mut smaller = false;
-    let mut size = usize::MAX;
-    loop {
-        let mut start = 0;
-        loop {
-            let (model, function) = work.now();
-            let count = open(model).len();
-            size = size.min(count).max(1);
-            if start >= count {
-                break;
-            }
-            let candidate = zeroed(model, function, start, size);
-            if work.try_one(candidate)? {
-                smaller = true;
-            } else {
-                start += size;
-            }
-            if work.stopped {
-                return Ok(smaller);
-            }
-        }
-        if size <= 1 {
-            return Ok(smaller);
-        }
-        size = size.div_ceil(2);
-    }
+    work.in_halves(|work, start, size| {
+        let (model, function) = work.now();
+        let count = open(model).len();
+        *size = (*size).min(count).max(1);
+        let candidate = match start < count {
+            true => zeroed(model, function, start, *size),
+            false => None,
+        };
+        Ok((candidate, count))
+    })
 }
 
 /// A weight that is not zero yet.

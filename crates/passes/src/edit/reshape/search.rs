@@ -192,15 +192,19 @@ impl<'m> Search<'m> {
         sizes
     }
 
-    /// Notes an operation that does not take what comes to it, and goes on as
-    /// if it did.
-    fn refuse(&mut self, op: OpId, problem: &str, new: &Sizes) {
-        let types = Types {
+    fn types<'t>(&'t self, new: &'t Sizes) -> Types<'t> {
+        Types {
             before: self.model.program(),
             program: self.program,
             old: self.old,
             new,
-        };
+        }
+    }
+
+    /// Notes an operation that does not take what comes to it, and goes on as
+    /// if it did.
+    fn refuse(&mut self, op: OpId, problem: &str, new: &Sizes) {
+        let types = self.types(new);
         let view = OpView::new(self.program, op, self.model);
         let found = types
             .look(&view)
@@ -259,12 +263,7 @@ impl<'m> Search<'m> {
                 self.refuse(op, &problem.to_string(), new);
                 return true;
             }
-            let types = Types {
-                before: self.model.program(),
-                program: self.program,
-                old: self.old,
-                new,
-            };
+            let types = self.types(new);
             let view = OpView::new(self.program, op, self.model);
             if let Some(found) = types.look(&view) {
                 self.note(op, found, false);
