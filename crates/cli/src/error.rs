@@ -36,14 +36,18 @@ pub(crate) fn show(error: &anyhow::Error) {
 /// Names what an interrupted run left beside an output, before it is written.
 pub(crate) fn note_unfinished(output: &Path) {
     for path in milwright_package::unfinished(output) {
-        let path = path.display().to_string();
-        let text = format!(
-            "note: `{}` is what an interrupted run left, or another one is writing; remove it if \
-             none is\n",
-            printable(&path)
-        );
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        let path = path.display();
+        note(&format!(
+            "`{path}` is what an interrupted run left, or another one is writing; remove it if \
+             none is"
+        ));
     }
+}
+
+/// Says something beside what a command writes.
+pub(crate) fn note(text: &str) {
+    let text = format!("note: {}\n", printable(text));
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// A finding in a text: path, line and column, the line, and what is meant in

@@ -147,6 +147,30 @@ impl ColorSpace {
         }
     }
 
+    /// The layout of an image's message.
+    pub fn from_proto(color: proto::image_feature_type::ColorSpace) -> Self {
+        use proto::image_feature_type::ColorSpace as C;
+        match color {
+            C::Grayscale => Self::Grayscale,
+            C::Rgb => Self::Rgb,
+            C::Bgr => Self::Bgr,
+            C::GrayscaleFloat16 => Self::GrayscaleFloat16,
+            C::InvalidColorSpace => Self::Unknown,
+        }
+    }
+
+    /// The layout as a message holds it; `None` when it is unknown.
+    pub fn to_proto(self) -> Option<proto::image_feature_type::ColorSpace> {
+        use proto::image_feature_type::ColorSpace as C;
+        match self {
+            Self::Grayscale => Some(C::Grayscale),
+            Self::Rgb => Some(C::Rgb),
+            Self::Bgr => Some(C::Bgr),
+            Self::GrayscaleFloat16 => Some(C::GrayscaleFloat16),
+            Self::Unknown => None,
+        }
+    }
+
     /// Name, as the format spells it.
     pub fn name(self) -> &'static str {
         match self {
@@ -263,15 +287,9 @@ fn array(a: &proto::ArrayFeatureType) -> ArrayFeature {
 }
 
 fn image(i: &proto::ImageFeatureType) -> ImageFeature {
-    use proto::image_feature_type::{ColorSpace as C, SizeFlexibility};
+    use proto::image_feature_type::SizeFlexibility;
     ImageFeature {
-        color: match i.color_space() {
-            C::Grayscale => ColorSpace::Grayscale,
-            C::Rgb => ColorSpace::Rgb,
-            C::Bgr => ColorSpace::Bgr,
-            C::GrayscaleFloat16 => ColorSpace::GrayscaleFloat16,
-            C::InvalidColorSpace => ColorSpace::Unknown,
-        },
+        color: ColorSpace::from_proto(i.color_space()),
         width: extent(i.width),
         height: extent(i.height),
         flexibility: match &i.size_flexibility {
@@ -305,10 +323,7 @@ impl ArrayFeature {
             DataType::Int32 => A::Int32,
             _ => return None,
         };
-        let signed = |shape: &[u64]| -> Vec<i64> {
-            let sizes = shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX));
-            sizes.collect()
-        };
+        let signed = |shape: &[u64]| shape.iter().copied().map(signed).collect();
         let shape_flexibility = match &self.flexibility {
             Flexibility::Fixed => None,
             Flexibility::Enumerated(shapes) => {
@@ -317,15 +332,9 @@ impl ArrayFeature {
                     shapes: shapes.collect(),
                 }))
             }
-            Flexibility::Ranges(ranges) => {
-                let size_ranges = ranges.iter().map(|&(lower_bound, high)| proto::SizeRange {
-                    lower_bound,
-                    upper_bound: high.and_then(|h| i64::try_from(h).ok()).unwrap_or(-1),
-                });
-                Some(ShapeFlexibility::ShapeRange(ShapeRange {
-                    size_ranges: size_ranges.collect(),
-                }))
-            }
+            Flexibility::Ranges(ranges) => Some(ShapeFlexibility::ShapeRange(ShapeRange {
+                size_ranges: ranges.iter().copied().map(range_to_proto).collect(),
+            })),
         };
         let default_optional_value = self.default.map(|x| match data_type {
             A::Int32 | A::Int8 => D::IntDefaultValue(x as i32),
@@ -338,6 +347,53 @@ impl ArrayFeature {
             shape_flexibility,
             default_optional_value,
         })
+    }
+}
+
+impl ImageFeature {
+    /// The message of this feature; `None` when its layout is unknown.
+    pub fn to_proto(&self) -> Option<proto::ImageFeatureType> {
+        use proto::image_feature_type::{
+            EnumeratedImageSizes, ImageSize, ImageSizeRange, SizeFlexibility,
+        };
+        // Shapes are `[height, width]`.
+        let size_flexibility = match &self.flexibility {
+            Flexibility::Fixed => None,
+            Flexibility::Enumerated(sizes) => {
+                let side = |size: &[u64], n: usize| size.get(n).copied().unwrap_or(1);
+                let sizes = sizes.iter().map(|size| ImageSize {
+                    height: side(size, 0),
+                    width: side(size, 1),
+                });
+                Some(SizeFlexibility::EnumeratedSizes(EnumeratedImageSizes {
+                    sizes: sizes.collect(),
+                }))
+            }
+            Flexibility::Ranges(ranges) => {
+                let side = |n: usize| ranges.get(n).copied().map(range_to_proto);
+                Some(SizeFlexibility::ImageSizeRange(ImageSizeRange {
+                    height_range: side(0),
+                    width_range: side(1),
+                }))
+            }
+        };
+        Some(proto::ImageFeatureType {
+            width: signed(self.width),
+            height: signed(self.height),
+            color_space: self.color.to_proto()?.into(),
+            size_flexibility,
+        })
+    }
+}
+
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn range_to_proto((lower_bound, high): (u64, Option<u64>)) -> proto::SizeRange {
+    proto::SizeRange {
+        lower_bound,
+        upper_bound: high.and_then(|h| i64::try_from(h).ok()).unwrap_or(-1),
     }
 }
 

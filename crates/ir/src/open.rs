@@ -139,8 +139,9 @@ impl TextFile {
         let mut notes = described.notes;
         if self.container == Container::Compiled && metadata.is_none() {
             notes.push(
-                "metadata.json is not there: inputs are in alphabetical order; descriptions, author \
-                 and licence are not known, and the specification version is the oldest possible"
+                "metadata.json is not there: inputs are in alphabetical order; which of them are \
+                 images, descriptions, author and licence are not known, and the specification \
+                 version is the oldest possible"
                     .to_owned(),
             );
         }
@@ -169,8 +170,8 @@ impl TextFile {
     ) -> Result<Package, Error> {
         // In a package, the description says this.
         for function in &mut program.functions {
-            let shapes = text::SHAPES;
-            function.attributes.retain(|(name, _)| name != shapes);
+            let told = |name: &str| text::ATTRIBUTES.contains(&name);
+            function.attributes.retain(|(name, _)| !told(name));
         }
         let spec = |program: &Program| -> Result<Spec, Error> {
             let model = proto::Model {

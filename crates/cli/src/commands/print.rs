@@ -8,7 +8,7 @@ use milwright_ir::features::Description;
 use milwright_ir::text::{self, Dialect};
 use milwright_ir::{Model, TextFile};
 
-use crate::Outcome;
+use crate::{Outcome, error};
 use crate::terminal::Terminal;
 
 /// Print a program as MIL text, as Apple's compiler writes it.
@@ -43,7 +43,9 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         None => {
             let model = Model::open(&options.model)?;
             let description = Description::from_proto(&model.spec().description()?);
-            text::with_shapes(model.program(), &description)
+            let (program, notes) = text::with_signature(model.program(), &description);
+            notes.iter().for_each(|note| error::note(note));
+            program
         }
     };
     if let Some(name) = &options.function {

@@ -2,10 +2,9 @@
 //! text: features in their order, descriptions, author, licence.
 
 use milwright_package::proto;
-use proto::image_feature_type::ColorSpace;
 use serde_json::{Map, Value};
 
-use crate::features::Flexibility;
+use crate::features::{ColorSpace, Flexibility, ImageFeature};
 
 /// What the file says, as far as a package can hold it.
 #[derive(Default)]
@@ -36,7 +35,10 @@ pub(super) struct Known {
     /// Default shape of an array.
     pub(super) shape: Option<Vec<u64>>,
     pub(super) flexibility: Flexibility,
-    pub(super) image: Option<proto::ImageFeatureType>,
+    /// An image, if its layout is understood.
+    pub(super) image: Option<ImageFeature>,
+    /// What of an image is not understood.
+    pub(super) unknown: Option<&'static str>,
 }
 
 impl Metadata {
@@ -111,38 +113,53 @@ impl Schema {
 
 impl Known {
     fn read(entry: &Map<String, Value>) -> Self {
-        let list = |key: &str| serde_json::from_str(&text(entry, key)).ok();
-        let ranges = list("shapeRange").map(|v: Vec<(u64, i64)>| {
-            let ranges = v
-                .into_iter()
-                .map(|(low, high)| (low, u64::try_from(high).ok()));
-            Flexibility::Ranges(ranges.collect())
-        });
-        let enumerated = || {
-            let shapes: Vec<Vec<u64>> =
-                serde_json::from_str(&text(entry, "enumeratedShapes")).ok()?;
-            Some(Flexibility::Enumerated(shapes))
-        };
-        let is_flexible = text(entry, "hasShapeFlexibility") == "1";
-        let flexibility = ranges.or_else(enumerated).filter(|_| is_flexible);
+        let shapes = text(entry, "hasShapeFlexibility") == "1";
+        let flexibility = flexibility(entry, ["shapeRange", "enumeratedShapes"]);
+        let flexibility = flexibility.filter(|_| shapes);
         let shape: Option<Vec<u64>> = serde_json::from_str(&text(entry, "shape")).ok();
+        let is_image = text(entry, "type") == "Image";
+        let image = image(entry).filter(|_| is_image);
+        let several = text(entry, "hasSizeFlexibility") == "1";
+        let unknown = match &image {
+            None if is_image => Some("size or layout; it is a tensor now"),
+            Some(image) if several && image.flexibility == Flexibility::Fixed => {
+                Some("sizes; it has its default size only now")
+            }
+            _ => None,
+        };
         Known {
             name: text(entry, "name"),
             description: text(entry, "shortDescription"),
             optional: text(entry, "isOptional") == "1",
             // Flexible in a way that is not understood: the text may say it.
-            shape: shape.filter(|_| is_flexible == flexibility.is_some()),
+            shape: shape.filter(|_| shapes == flexibility.is_some()),
             flexibility: flexibility.unwrap_or_default(),
-            image: (text(entry, "type") == "Image")
-                .then(|| image(entry))
-                .flatten(),
+            image,
+            unknown,
         }
     }
 }
 
-/// A fixed-size image; `None` when its size or colours are not understood.
-fn image(entry: &Map<String, Value>) -> Option<proto::ImageFeatureType> {
-    let size = |key: &str| text(entry, key).parse::<i64>().ok().filter(|&n| n > 0);
+/// The shapes beside the default one, under the keys for ranges and for
+/// enumerated shapes; `None` when they are not there or not understood.
+fn flexibility(entry: &Map<String, Value>, keys: [&str; 2]) -> Option<Flexibility> {
+    let [ranges, enumerated] = keys.map(|key| text(entry, key));
+    let ranges: Option<Vec<(u64, i64)>> = serde_json::from_str(&ranges).ok();
+    let ranges = ranges.map(|ranges| {
+        let ranges = ranges.into_iter();
+        let ranges = ranges.map(|(low, high)| (low, u64::try_from(high).ok()));
+        Flexibility::Ranges(ranges.collect())
+    });
+    let enumerated = || serde_json::from_str(&enumerated).ok();
+    ranges.or_else(|| enumerated().map(Flexibility::Enumerated))
+}
+
+/// An image; `None` when its size or colours are not understood.
+///
+/// Its sizes are `[width, height]`, as the converter's published source writes
+/// them (`FeatureType::toDictionary`).
+fn image(entry: &Map<String, Value>) -> Option<ImageFeature> {
+    let size = |key: &str| text(entry, key).parse::<u64>().ok().filter(|&n| n > 0);
     let color = match text(entry, "colorspace").to_ascii_uppercase().as_str() {
         "RGB" => ColorSpace::Rgb,
         "BGR" => ColorSpace::Bgr,
@@ -152,11 +169,27 @@ fn image(entry: &Map<String, Value>) -> Option<proto::ImageFeatureType> {
         }
         _ => return None,
     };
-    Some(proto::ImageFeatureType {
+    let flexibility = match flexibility(entry, ["sizeRange", "enumeratedSizes"]) {
+        Some(Flexibility::Ranges(ranges)) => match ranges.as_slice() {
+            &[width, height] => Flexibility::Ranges(vec![height, width]),
+            _ => Flexibility::Fixed,
+        },
+        Some(Flexibility::Enumerated(mut sizes)) if sizes.iter().all(|s| s.len() == 2) => {
+            sizes.iter_mut().for_each(|size| size.reverse());
+            Flexibility::Enumerated(sizes)
+        }
+        _ => Flexibility::Fixed,
+    };
+    let several = text(entry, "hasSizeFlexibility") == "1";
+    Some(ImageFeature {
         width: size("width")?,
         height: size("height")?,
-        color_space: color.into(),
-        size_flexibility: None,
+        color,
+        flexibility: if several {
+            flexibility
+        } else {
+            Flexibility::Fixed
+        },
     })
 }
 

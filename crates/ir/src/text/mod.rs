@@ -5,6 +5,7 @@
 
 mod elements;
 mod float;
+mod images;
 mod lex;
 mod made;
 mod metadata;
@@ -24,8 +25,8 @@ use crate::diagnostic::{Diagnostic, TextSpan};
 use crate::program::Program;
 
 pub use print::{Dialect, print};
-pub(crate) use signature::SHAPES;
-pub use signature::with_shapes;
+pub(crate) use signature::ATTRIBUTES;
+pub use signature::with_signature;
 
 /// How many bytes `splat` and `seeded` may make in one text.
 const MADE_BYTES: u64 = 256 << 20;
@@ -41,6 +42,8 @@ pub struct Parsed {
     ops: Vec<Range<usize>>,
     /// Where each value is defined, by id.
     values: Vec<Range<usize>>,
+    /// Where the attributes of each function stand, in the program's order.
+    attributes: Vec<Vec<Range<usize>>>,
 }
 
 /// The description of a model that was read from text.
@@ -66,6 +69,13 @@ impl Parsed {
         Some(TextSpan::of(text, place.clone()))
     }
 
+    /// Where the value of an attribute of a function stands.
+    fn attribute_place(&self, function: usize, attribute: usize) -> Range<usize> {
+        let places = self.attributes.get(function);
+        let place = places.and_then(|places| places.get(attribute));
+        place.cloned().unwrap_or_default()
+    }
+
     /// The description that a package of the program has beside it, from its
     /// functions and from the metadata of a compiled model.
     pub(crate) fn describe(
@@ -89,8 +99,10 @@ impl Parsed {
             notes,
         };
         let (description, version) = describer.describe();
-        if !describer.errors.is_empty() {
-            return Err(describer.errors);
+        let mut errors = describer.errors;
+        if !errors.is_empty() {
+            errors.sort_by_key(|error| error.location.text.map(|at| at.start));
+            return Err(errors);
         }
         Ok(Described {
             description,

@@ -12,7 +12,7 @@ use super::{Dialect, Parsed};
 use crate::arena::{BlockId, Id, OpId, ValueId};
 use crate::diagnostic::{Diagnostic, Location, Severity, TextSpan};
 use crate::ops::Opset;
-use crate::program::{Arg, Attributes, Block, Function, Op, Program, Value, ValueDef};
+use crate::program::{Arg, Block, Function, Op, Program, Value, ValueDef};
 use crate::types::ValueType;
 
 /// More errors than a person reads at once; usually they follow from the first.
@@ -42,6 +42,8 @@ pub(super) struct Parser<'t> {
     value_places: Vec<Range<usize>>,
     /// Where each operation stands, by id.
     op_places: Vec<Range<usize>>,
+    /// Where the attributes of each function stand.
+    attribute_places: Vec<Vec<Range<usize>>>,
     /// Whether results of the function could not be read, so that names may be
     /// unknown without being wrong.
     results_lost: bool,
@@ -70,6 +72,7 @@ impl<'t> Parser<'t> {
             scopes: Vec::new(),
             value_places: Vec::new(),
             op_places: Vec::new(),
+            attribute_places: Vec::new(),
             results_lost: false,
             budget,
             depth: 0,
@@ -87,6 +90,7 @@ impl<'t> Parser<'t> {
             dialect,
             ops: self.op_places,
             values: self.value_places,
+            attributes: self.attribute_places,
         })
     }
 
@@ -156,12 +160,15 @@ impl<'t> Parser<'t> {
                     specializations: Vec::new(),
                     attributes: Vec::new(),
                 });
+                self.attribute_places.push(Vec::new());
             }
             Some(index) => self.another_body(index, &opset, inputs, place)?,
         }
         let index = known.unwrap_or(self.program.functions.len() - 1);
         if self.is_mark(b'[') {
-            self.program.functions[index].attributes = self.attributes()?;
+            let mut places = Vec::new();
+            self.program.functions[index].attributes = self.attributes_at(&mut places)?;
+            self.attribute_places[index] = places;
         }
         let body = self.block(None)?;
         self.program.functions[index]
@@ -338,24 +345,6 @@ impl<'t> Parser<'t> {
         }
         let (name, place) = self.name("a value or a constant")?;
         Ok(Arg::Value(self.used(&name, place)))
-    }
-
-    /// `[name = constant, name = constant]`
-    fn attributes(&mut self) -> Parse<Attributes> {
-        self.mark(b'[', "before the attributes")?;
-        let mut attributes = Attributes::new();
-        self.list(b']', |p| {
-            let (name, place) = p.name("the name of an attribute")?;
-            if attributes.iter().any(|(known, _)| *known == name) {
-                let message = format!("the attribute `{name}` is given twice");
-                return Err(p.fail("mil-name", place, message));
-            }
-            p.mark(b'=', "between attribute and value")?;
-            attributes.push((name, p.constant()?));
-            Ok(())
-        })?;
-        self.mark(b']', "after the attributes")?;
-        Ok(attributes)
     }
 
     /// `type name, type name` up to `end`.

@@ -3,7 +3,8 @@
 //!
 //! Inputs, outputs and states follow from the functions. Where an input has no
 //! fixed shape, the shapes that it takes stand in an attribute of the function,
-//! `FlexibleShapeInformation`, which Apple's compiler writes there.
+//! `FlexibleShapeInformation`, which Apple's compiler writes there; two more
+//! attributes, which are ours, say which of them are images.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,23 +13,38 @@ use milwright_package::proto;
 use proto::feature_type::Type;
 
 use super::Parsed;
+use super::images::{self, Images};
 use super::metadata::{Known, Metadata, Schema};
 use crate::arena::ValueId;
 use crate::constant::{ConstData, Constant, NoBlobs};
 use crate::diagnostic::{Diagnostic, Location, Severity, TextSpan};
-use crate::features::{ArrayFeature, Description, FeatureKind, Flexibility};
+use crate::features::{
+    ArrayFeature, ColorSpace, Description, FeatureKind, Flexibility, ImageFeature, Signature,
+};
 use crate::ops::Opset;
 use crate::program::{Function, Program};
 use crate::types::{DataType, Dim, TensorType, ValueType};
 
 /// The function attribute that holds shapes.
-pub(crate) const SHAPES: &str = "FlexibleShapeInformation";
+const SHAPES: &str = "FlexibleShapeInformation";
+
+/// The function attributes that text alone needs: a package's description says
+/// the same.
+pub(crate) const ATTRIBUTES: [&str; 3] = [SHAPES, images::INPUTS, images::OUTPUTS];
 
 /// The shapes of one input: the default, and the others.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 struct Shapes {
     default: Option<Vec<u64>>,
     flexibility: Flexibility,
+}
+
+/// What the attributes say of the features of one role, by name. An image is
+/// `None` where it is listed wrongly, which is an error of its own.
+#[derive(Default)]
+struct Listed {
+    shapes: BTreeMap<String, Shapes>,
+    images: BTreeMap<String, Option<ImageFeature>>,
 }
 
 /// Builds the description of a program that was read from `text`.
@@ -47,7 +63,7 @@ impl Describer<'_> {
         let parsed = self.parsed;
         let functions = &parsed.program.functions;
         let mut described: Vec<proto::FunctionDescription> =
-            functions.iter().map(|f| self.function(f)).collect();
+            (0..functions.len()).map(|n| self.function(n)).collect();
         let named = self.metadata.map(|m| !m.functions.is_empty());
         let one = matches!(functions.as_slice(), [f] if f.name == "main");
         let mut description = proto::ModelDescription::default();
@@ -97,6 +113,7 @@ impl Describer<'_> {
         let mut features = features.flat_map(|f| f.inputs.iter().chain(&f.outputs));
         let half = features.any(|f| match &f.kind {
             FeatureKind::Array(a) => a.dtype == Some(DataType::Float16),
+            FeatureKind::Image(i) => i.color == ColorSpace::GrayscaleFloat16,
             _ => false,
         });
         let stateful = all.functions.iter().any(|f| !f.states.is_empty());
@@ -108,8 +125,9 @@ impl Describer<'_> {
         by_opset.max(needed)
     }
 
-    fn function(&mut self, function: &Function) -> proto::FunctionDescription {
+    fn function(&mut self, index: usize) -> proto::FunctionDescription {
         let program = &self.parsed.program;
+        let function = &program.functions[index];
         let schema = self.metadata.map(|m| m.schema(&function.name));
         let shapes = match function.attributes.iter().find(|(name, _)| name == SHAPES) {
             Some((_, constant)) => read_shapes(constant),
@@ -121,11 +139,19 @@ impl Describer<'_> {
         let inputs: Vec<ValueId> = inputs.copied().collect();
         let outputs = function.body().map(|b| program.blocks[b].outputs.clone());
         let outputs = outputs.unwrap_or_default();
+        let taken = Listed {
+            shapes,
+            images: self.images(index, "input", &inputs),
+        };
+        let given = Listed {
+            shapes: BTreeMap::new(),
+            images: self.images(index, "output", &outputs),
+        };
         let mut described = proto::FunctionDescription {
             name: function.name.clone(),
-            input: self.features("input", &inputs, schema.as_ref(), &shapes),
-            output: self.features("output", &outputs, schema.as_ref(), &BTreeMap::new()),
-            state: self.features("state", &states, schema.as_ref(), &BTreeMap::new()),
+            input: self.features("input", &inputs, schema.as_ref(), &taken),
+            output: self.features("output", &outputs, schema.as_ref(), &given),
+            state: self.features("state", &states, schema.as_ref(), &Listed::default()),
             ..proto::FunctionDescription::default()
         };
         let classify = outputs.iter().filter_map(|&v| program.def_op(v));
@@ -140,13 +166,52 @@ impl Describer<'_> {
         described
     }
 
+    /// The images among the inputs or outputs of a function, by its attribute.
+    fn images(
+        &mut self,
+        function: usize,
+        role: &str,
+        values: &[ValueId],
+    ) -> BTreeMap<String, Option<ImageFeature>> {
+        let name = match role {
+            "input" => images::INPUTS,
+            _ => images::OUTPUTS,
+        };
+        let program = &self.parsed.program;
+        let mut attributes = program.functions[function].attributes.iter().enumerate();
+        let Some((n, (_, constant))) = attributes.find(|(_, (known, _))| known == name) else {
+            return BTreeMap::new();
+        };
+        let place = self.parsed.attribute_place(function, n);
+        let images = Images::read(constant, self.text, place, role, |name| {
+            let mut values = values.iter().map(|&v| &program.values[v]);
+            values.find(|value| value.name == name).map(|v| &v.ty)
+        });
+        for (place, problem) in images.errors {
+            self.error(
+                TextSpan::of(self.text, place),
+                format!("`{name}`: {problem}"),
+            );
+        }
+        images.by_name
+    }
+
+    fn error(&mut self, place: TextSpan, message: String) {
+        let location = Location {
+            text: Some(place),
+            ..Location::default()
+        };
+        let error = Diagnostic::new(Severity::Error, "mil-signature", location, message);
+        self.errors.push(error);
+    }
+
     /// The features of one role, in the order of the metadata if there is some.
     fn features(
         &mut self,
         role: &'static str,
         values: &[ValueId],
         schema: Option<&Schema>,
-        shapes: &BTreeMap<String, Shapes>,
+        listed: &Listed,
     ) -> Vec<proto::FeatureDescription> {
         let name = |id: ValueId| self.parsed.program.values[id].name.as_str();
         let known = schema.map(|s| s.role(role)).unwrap_or_default();
@@ -168,7 +233,10 @@ impl Describer<'_> {
         let mut features = Vec::new();
         for (id, known) in ordered {
             let name = self.parsed.program.values[id].name.clone();
-            match self.feature(role, id, known, shapes.get(&name)) {
+            if let Some(None) = listed.images.get(&name) {
+                continue;
+            }
+            match self.feature(role, id, known, listed) {
                 Ok(ty) => features.push(proto::FeatureDescription {
                     short_description: known.map(|k| k.description.clone()).unwrap_or_default(),
                     r#type: Some(proto::FeatureType {
@@ -179,21 +247,19 @@ impl Describer<'_> {
                 }),
                 Err(problem) => {
                     let place = self.parsed.value_place(id, self.text);
-                    let message = format!("the {role} `{name}` {problem}");
-                    let location = Location {
-                        text: Some(place.unwrap_or(TextSpan::of(self.text, Range::default()))),
-                        ..Location::default()
-                    };
-                    self.errors.push(Diagnostic::new(
-                        Severity::Error,
-                        "mil-signature",
-                        location,
-                        message,
-                    ));
+                    let place = place.unwrap_or(TextSpan::of(self.text, Range::default()));
+                    self.error(place, format!("the {role} `{name}` {problem}"));
                 }
             }
+            let name = &self.parsed.program.values[id].name;
+            if let Some(unknown) = known.and_then(|k| k.unknown)
+                && !listed.images.contains_key(name)
+            {
+                self.notes.push(format!(
+                    "metadata.json says of the image `{name}` what is not understood: its {unknown}"
+                ));
+            }
             if known.is_some_and(|k| k.optional) {
-                let name = &self.parsed.program.values[id].name;
                 self.notes.push(format!(
                     "the default value of the optional input `{name}` is not known"
                 ));
@@ -207,9 +273,10 @@ impl Describer<'_> {
         role: &str,
         id: ValueId,
         known: Option<&Known>,
-        shapes: Option<&Shapes>,
+        listed: &Listed,
     ) -> Result<Type, String> {
-        let ty = match &self.parsed.program.values[id].ty {
+        let value = &self.parsed.program.values[id];
+        let ty = match &value.ty {
             ValueType::State(inner) => inner,
             ty => ty,
         };
@@ -230,9 +297,12 @@ impl Describer<'_> {
             }
             other => return Err(format!("is a {other}, which no feature can be")),
         };
-        if let Some(image) = known.and_then(|k| k.image.clone()) {
+        let image = known.and_then(|k| k.image.as_ref());
+        let image = image.or(listed.images.get(&value.name).and_then(Option::as_ref));
+        if let Some(image) = image.and_then(ImageFeature::to_proto) {
             return Ok(Type::ImageType(image));
         }
+        let shapes = listed.shapes.get(&value.name);
         let told = known.and_then(|k| Some((k.shape.clone()?, k.flexibility.clone())));
         let listed = shapes.and_then(|s| Some((s.default.clone()?, s.flexibility.clone())));
         let fixed = || {
@@ -363,28 +433,70 @@ fn sizes(constant: &Constant) -> Option<Vec<u64>> {
     v.iter().map(|&d| u64::try_from(d).ok()).collect()
 }
 
-/// The program with `FlexibleShapeInformation` on every function that takes
-/// inputs of several shapes, as Apple's compiler adds it, so that its text says
-/// all of its signature.
-pub fn with_shapes(program: &Program, description: &Description) -> Program {
+/// The program with what its text must say beside it, in attributes of its
+/// functions: `FlexibleShapeInformation` where inputs take several shapes, as
+/// Apple's compiler adds it, and which inputs and outputs are images.
+///
+/// In a package such attributes mean nothing, and the description holds. Where
+/// the two differ, the program gets what the description says; what its own
+/// attributes said is lost to the text, and the notes name them.
+pub fn with_signature(program: &Program, description: &Description) -> (Program, Vec<String>) {
     let mut program = program.clone();
+    let mut notes = Vec::new();
     for function in &mut program.functions {
-        let known = function.attributes.iter().any(|(name, _)| name == SHAPES);
-        if let (false, Some(signature)) = (known, description.signature(&function.name)) {
-            let inputs = signature.inputs.iter();
-            let shapes = inputs.filter_map(|input| match &input.kind {
-                FeatureKind::Array(a) if a.flexibility != Flexibility::Fixed => {
-                    Some((input.name.as_str(), &a.shape, &a.flexibility))
+        let Some(signature) = description.signature(&function.name) else {
+            continue;
+        };
+        let told = [
+            flexible(signature),
+            images::write(&signature.inputs),
+            images::write(&signature.outputs),
+        ];
+        for (name, told) in ATTRIBUTES.into_iter().zip(told) {
+            let own = function.attributes.iter().find(|(known, _)| known == name);
+            if let Some((_, own)) = own {
+                if says_same(name, own, told.as_ref()) {
+                    continue;
                 }
-                _ => None,
-            });
-            let attribute = write_shapes(&shapes.collect::<Vec<_>>());
+                notes.push(format!(
+                    "the function `{}` has an attribute `{name}`, which does not say what the \
+                     package's description does; it is left out, for text holds the description there",
+                    function.name
+                ));
+            }
+            function.attributes.retain(|(known, _)| known != name);
             function
                 .attributes
-                .extend(attribute.map(|a| (SHAPES.to_owned(), a)));
+                .extend(told.map(|c| (name.to_owned(), c)));
         }
     }
-    program
+    (program, notes)
+}
+
+/// Whether two forms of an attribute mean the same.
+fn says_same(name: &str, own: &Constant, told: Option<&Constant>) -> bool {
+    if name == SHAPES {
+        return read_shapes(own) == told.map(read_shapes).unwrap_or_default();
+    }
+    let sorted = |constant| {
+        images::entries(constant).map(|mut entries| {
+            entries.sort_unstable();
+            entries
+        })
+    };
+    sorted(own) == told.map_or(Some(Vec::new()), sorted)
+}
+
+/// The shapes of the inputs that have several.
+fn flexible(signature: &Signature) -> Option<Constant> {
+    let inputs = signature.inputs.iter();
+    let shapes = inputs.filter_map(|input| match &input.kind {
+        FeatureKind::Array(a) if a.flexibility != Flexibility::Fixed => {
+            Some((input.name.as_str(), &a.shape, &a.flexibility))
+        }
+        _ => None,
+    });
+    write_shapes(&shapes.collect::<Vec<_>>())
 }
 
 fn write_shapes(inputs: &[(&str, &Vec<u64>, &Flexibility)]) -> Option<Constant> {

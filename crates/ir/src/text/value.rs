@@ -1,4 +1,4 @@
-//! Types and constants of MIL text.
+//! Types, constants and attributes of MIL text.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use super::elements::Elements;
 use super::lex::Kind;
 use super::parse::{Parse, Parser, Stop};
 use crate::constant::{BlobRef, ConstData, Constant, TensorData};
+use crate::program::Attributes;
 use crate::types::{DataType, Dim, TensorType, ValueType};
 
 /// Types in types, constants in constants. Deeper ones would not fit into what
@@ -320,6 +321,31 @@ impl Parser<'_> {
                 Err(self.fail("mil-elements", start..self.last_end(), message))
             }
         }
+    }
+
+    /// `[name = constant, name = constant]`
+    pub(super) fn attributes(&mut self) -> Parse<Attributes> {
+        self.attributes_at(&mut Vec::new())
+    }
+
+    /// As [`Self::attributes`], with where their values stand.
+    pub(super) fn attributes_at(&mut self, places: &mut Vec<Range<usize>>) -> Parse<Attributes> {
+        self.mark(b'[', "before the attributes")?;
+        let mut attributes = Attributes::new();
+        self.list(b']', |p| {
+            let (name, place) = p.name("the name of an attribute")?;
+            if attributes.iter().any(|(known, _)| *known == name) {
+                let message = format!("the attribute `{name}` is given twice");
+                return Err(p.fail("mil-name", place, message));
+            }
+            p.mark(b'=', "between attribute and value")?;
+            let start = p.token.start;
+            attributes.push((name, p.constant()?));
+            places.push(start..p.last_end());
+            Ok(())
+        })?;
+        self.mark(b']', "after the attributes")?;
+        Ok(attributes)
     }
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Parse<T>) -> Parse<T> {

@@ -10,6 +10,7 @@
 mod bad;
 mod corpus;
 mod damage;
+mod images;
 mod inference;
 mod parse;
 mod table;

@@ -271,13 +271,8 @@ impl Editor<'_> {
     }
 
     fn color(&mut self, name: &str, color: ColorSpace) -> Result<(), Error> {
-        use proto::image_feature_type::ColorSpace as C;
-        let number = match color {
-            ColorSpace::Grayscale => C::Grayscale,
-            ColorSpace::Rgb => C::Rgb,
-            ColorSpace::Bgr => C::Bgr,
-            ColorSpace::GrayscaleFloat16 => C::GrayscaleFloat16,
-            ColorSpace::Unknown => return Err(refused(name, "that is no colour layout")),
+        let Some(number) = color.to_proto() else {
+            return Err(refused(name, "that is no colour layout"));
         };
         if color == ColorSpace::GrayscaleFloat16 && self.version < HALF_SINCE {
             self.raise();
@@ -288,7 +283,7 @@ impl Editor<'_> {
             else {
                 return Err(refused(name, "it is no image"));
             };
-            let before = of_proto(image.color_space());
+            let before = ColorSpace::from_proto(image.color_space());
             if before.channels() != color.channels() {
                 let why = format!(
                     "it is {}, with {} channels, and the program takes as many",
@@ -392,17 +387,6 @@ impl Editor<'_> {
 
 /// The first specification version (iOS 16) with fp16 features.
 const HALF_SINCE: i32 = 7;
-
-fn of_proto(color: proto::image_feature_type::ColorSpace) -> ColorSpace {
-    use proto::image_feature_type::ColorSpace as C;
-    match color {
-        C::Grayscale => ColorSpace::Grayscale,
-        C::Rgb => ColorSpace::Rgb,
-        C::Bgr => ColorSpace::Bgr,
-        C::GrayscaleFloat16 => ColorSpace::GrayscaleFloat16,
-        C::InvalidColorSpace => ColorSpace::Unknown,
-    }
-}
 
 /// Sets the element type of a feature; a default value stays the same number.
 fn retype(array: &mut proto::ArrayFeatureType, dtype: DataType) {
