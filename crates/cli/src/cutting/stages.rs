@@ -61,8 +61,9 @@ impl CutFunction {
         } = cut;
         let graph = &subject.graph;
         let parts = (0..plan.stages.len())
-            .map(|stage| Part::new(subject.model, graph, plan, stage, renames, &subject.types))
-            .collect::<Result<Vec<_>, _>>()?;
+            .into_par_iter()
+            .map(|stage| Part::new(subject.model, graph, plan, stage, renames, &subject.types));
+        let parts = in_order(parts)?;
         let given = parts.iter().flat_map(|p| &p.inputs);
         let mut inputs: Vec<String> = Vec::new();
         for io in given.filter(|io| io.from.is_none()) {
@@ -255,7 +256,7 @@ impl<'m> Stages<'m> {
             progress.step();
             Ok(record)
         });
-        written.collect()
+        in_order(written)
     }
 
     fn fill(&self, folder: &Path, shown: &Path, how: &Written<'_>) -> anyhow::Result<()> {
@@ -299,6 +300,15 @@ impl<'m> Stages<'m> {
         }
         Ok(())
     }
+}
+
+/// Runs all of them; of several errors, the first in their order, whichever
+/// came first in time.
+fn in_order<T: Send, E: Send>(
+    all: impl IndexedParallelIterator<Item = Result<T, E>>,
+) -> Result<Vec<T>, E> {
+    let all: Vec<Result<T, E>> = all.collect();
+    all.into_iter().collect()
 }
 
 /// Why stages are not written.
