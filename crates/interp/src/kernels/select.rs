@@ -13,11 +13,12 @@ pub(crate) fn select(call: &Call<'_>) -> Outputs {
     call.one(selected(&call.tensor("cond")?.data, &a.data, &b.data)?)
 }
 
-/// The elements of `a` where `cond` is true, else of `b`; all broadcast.
+/// The elements of `a` where `cond` is true, else of `b`, broadcast to each
+/// other; `cond` is broadcast to them.
 ///
 /// # Errors
-/// When the shapes do not broadcast, `cond` is not a bool or `a` and `b` differ
-/// in type.
+/// When the shapes do not broadcast, `cond` has more elements than the other
+/// two, `cond` is not a bool or `a` and `b` differ in type.
 pub(crate) fn selected(cond: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if cond.dtype() != DType::U8 {
         return Err(bad(
@@ -32,7 +33,15 @@ pub(crate) fn selected(cond: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> 
         ));
     }
     let dims = broadcast("b", a.dims(), b.dims())?;
-    let dims = broadcast("cond", &dims, cond.dims())?;
+    if broadcast("cond", &dims, cond.dims())? != dims {
+        return Err(bad(
+            "cond",
+            format_args!(
+                "has the shape {:?}, which is not broadcast to {dims:?}, that of `a` and `b`",
+                cond.dims()
+            ),
+        ));
+    }
     with_element!(a, T => selected_of::<T>(cond, a, b, &dims))
 }
 
@@ -99,7 +108,12 @@ mod tests {
             let n: usize = c.iter().product();
             let cond = Tensor::from_vec((0..n).map(|i| (i * 7 % 3 == 1) as u8).collect(), &c[..], &Device::Cpu).unwrap();
             let (a, b) = (make(&a, 5), make(&b, -3));
-            let out = selected(&cond, &a, &b).unwrap();
+            let given = broadcast("b", a.dims(), b.dims()).unwrap();
+            let grows = broadcast("cond", &given, cond.dims()).unwrap() != given;
+            let out = selected(&cond, &a, &b);
+            prop_assert_eq!(out.is_err(), grows);
+            let Ok(out) = out else { return Ok(()) };
+            prop_assert_eq!(out.dims(), &given[..]);
             let full = |t: &Tensor| t.broadcast_as(out.dims()).unwrap().contiguous().unwrap().flatten_all().unwrap();
             let (c, a, b) = (full(&cond).to_vec1::<u8>().unwrap(), full(&a).to_vec1::<i64>().unwrap(), full(&b).to_vec1::<i64>().unwrap());
             let expected: Vec<i64> = (0..c.len()).map(|i| if c[i] != 0 { a[i] } else { b[i] }).collect();

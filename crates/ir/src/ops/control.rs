@@ -4,7 +4,7 @@ use super::domain::{ANY, BOOL};
 use super::{Kind, OpDef, Param};
 use super::infer::{Types, tensor};
 use crate::shape::{self, mismatch};
-use crate::types::{Dim, TensorType, ValueType};
+use crate::types::{Dim, ShapeDisplay, TensorType, ValueType};
 use crate::view::{OpView, ParamError};
 
 pub(super) static DEFS: &[OpDef] = &[
@@ -24,7 +24,7 @@ pub(super) static DEFS: &[OpDef] = &[
     .blocks(2),
     OpDef::new(
         "select",
-        "`a` where `cond` is true, else `b`; broadcast.",
+        "`a` where `cond` is true, else `b`, broadcast to each other; `cond` is broadcast to them.",
         &[
             Param::value("cond", BOOL),
             Param::value("a", ANY),
@@ -86,9 +86,35 @@ fn while_loop(op: &OpView<'_>) -> Types {
     )
 }
 
+/// The result has the shape of `a` and `b`. The documentation has `cond` take
+/// part in the broadcast, but the converter derives the result from `a` and `b`
+/// alone: a `cond` that would make more of it gets a type that is wrong from
+/// the one, and is refused when read by the other.
 fn select(op: &OpView<'_>) -> Types {
     let a = op.tensor("a")?;
-    let shape = shape::broadcast(&a.shape, &op.tensor("b")?.shape)?;
-    let shape = shape::broadcast(&shape, &op.tensor("cond")?.shape)?;
-    tensor(a.dtype, shape)
+    let cond = &op.tensor("cond")?.shape;
+    let given = shape::broadcast(&a.shape, &op.tensor("b")?.shape)?;
+    let all = shape::broadcast(&given, cond)?;
+    let grows = |(given, all): (&Dim, &Dim)| {
+        matches!((given, all), (Dim::Known(given), Dim::Known(all)) if given != all)
+    };
+    if all.len() != given.len() || given.iter().zip(&all).any(grows) {
+        return Err(ParamError::value(
+            "cond",
+            format!(
+                "its shape {} is not broadcast to {}, that of `a` and `b`, which is the shape of \
+                 the result; give `a` or `b` its shape, by `fill_like` or `tile`",
+                ShapeDisplay(cond),
+                ShapeDisplay(&given)
+            ),
+        ));
+    }
+    // Where only `cond` has a size that is known, the others must have it too,
+    // unless it is 1.
+    let dims = given.iter().zip(&all);
+    let shape = dims.map(|(&given, &all)| match given {
+        Dim::Known(_) => given,
+        _ => all,
+    });
+    tensor(a.dtype, shape.collect::<Vec<_>>())
 }

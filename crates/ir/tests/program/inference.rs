@@ -2,7 +2,7 @@
 
 use crate::corpus;
 
-use milwright_ir::{Model, OpView, ValueType};
+use milwright_ir::{Model, NoBlobs, OpView, ValueType};
 
 /// What a corpus has shown so far.
 #[derive(Default)]
@@ -98,4 +98,46 @@ fn types_fit_when_known_parts_agree() {
     assert!(!fixed.fits(&tensor(&[Dim::Known(2), Dim::Known(4)])));
     let other = TensorType::fixed(DataType::Float16, &[2, 3]);
     assert!(!fixed.fits(&other.into()));
+}
+
+/// Shapes of `cond`, `a` and `b`, and of the result where there is one. Those
+/// without `?` and with a result are what coremltools 9.0 infers; where there
+/// is none, it ignores `cond`.
+#[test]
+fn select_has_the_shape_of_its_values() {
+    let cases = [
+        ("[3]", "[3]", "[3]", Some("[3]")),
+        ("[1]", "[2, 3]", "[3]", Some("[2, 3]")),
+        ("[]", "[2, 3]", "[]", Some("[2, 3]")),
+        ("[2, 1, 4]", "[3, 4]", "[2, 3, 1]", Some("[2, 3, 4]")),
+        ("[2, 3]", "[2, 1]", "[1, 3]", Some("[2, 3]")),
+        ("[?, 3]", "[2, 3]", "[2, 3]", Some("[2, 3]")),
+        ("[?, 3]", "[1, 3]", "[3]", Some("[1, 3]")),
+        ("[2, 3]", "[?, 3]", "[1, 3]", Some("[2, 3]")),
+        ("[1, 3]", "[?, 3]", "[1, 3]", Some("[?, 3]")),
+        ("[?]", "[?]", "[1]", Some("[?]")),
+        ("[2, 3]", "[3]", "[3]", None),
+        ("[2, 3]", "[1, 3]", "[1, 1]", None),
+        ("[2, 3]", "[]", "[]", None),
+        ("[?]", "[]", "[]", None),
+        ("[1, 2, 3]", "[2, 3]", "[2, 3]", None),
+        ("[5]", "[3]", "[3]", None),
+        ("[2, 4]", "[3, 4]", "[3, 4]", None),
+    ];
+    for (cond, a, b, expected) in cases {
+        let text = format!(
+            "program(1.3)\n{{\n    func main<ios17>(tensor<fp32, {a}> a, tensor<fp32, {b}> b, \
+             tensor<bool, {cond}> c) {{\n        tensor<fp32, [1]> y = select(a = a, b = b, \
+             cond = c);\n    }} -> (y);\n}}\n"
+        );
+        let program = milwright_ir::text::parse(&text).unwrap().program;
+        let op = program.all_ops()[0];
+        let view = OpView::new(&program, op, &NoBlobs);
+        let found = view.op.def.unwrap().infer(&view);
+        let found = found.map(|types| types[0].to_string());
+        match expected {
+            Some(shape) => assert_eq!(found, Ok(format!("tensor<fp32, {shape}>")), "{text}"),
+            None => assert!(found.is_err(), "{text}: {found:?}"),
+        }
+    }
 }

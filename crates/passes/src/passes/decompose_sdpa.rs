@@ -14,7 +14,7 @@ pub(super) static PASS: Pass = Pass {
     details: "\
 The operation is of iOS 18; before, and on devices that run it badly, attention is a `matmul` of queries and transposed \
 keys, a `mul` by one over the root of their width, an `add` of the mask, a `softmax` and a `matmul` with the values. A \
-mask of truth values becomes, by `select`, 0 where it is true and negative infinity elsewhere, as the operation defines; \
+mask of truth values becomes, by `fill_like` and `select`, 0 where it is true and negative infinity elsewhere, as the operation defines; \
 where no key may be looked at, the result is NaN in both.
 
 What stays: attention whose width is not fixed.
@@ -74,8 +74,14 @@ fn build(r: &mut Replacement<'_, '_>, parts: Parts) -> Result<ValueId, Error> {
     if let Some((mask, dtype)) = &parts.mask {
         let summand = if *dtype == DataType::Bool {
             let (kept, hidden) = (float(r, 0.0)?, float(r, f64::NEG_INFINITY)?);
-            let kept = r.constant("kept", kept)?;
+            let kept = r.constant("kept_value", kept)?;
             let hidden = r.constant("hidden", hidden)?;
+            // The shape of a `select` is that of the values, not of the mask.
+            let inputs = vec![
+                ("ref_tensor", vec![mask.clone()]),
+                ("value", vec![Arg::Value(kept)]),
+            ];
+            let kept = r.op("fill_like", "kept", inputs)?;
             let inputs = vec![
                 ("cond", vec![mask.clone()]),
                 ("a", vec![Arg::Value(kept)]),
