@@ -140,7 +140,7 @@ fn described_images_come_back() {
             let mut given = seen.clone();
             given.size_flexibility = None;
             (given.width, given.height) = (seen.width.max(1), seen.height.max(1));
-            let given_ty = ty.contains('?').then_some(&given).unwrap_or(&seen);
+            let given_ty = if ty.contains('?') { &given } else { &seen };
             text += &format!(
                 "func {function}<ios17>({ty} seen, {other_ty} \"the \\\"other\\\"\", \
                  tensor<fp32, [?]> x) {{\n{other_ty} y = relu(x = \"the \\\"other\\\"\");\n\
