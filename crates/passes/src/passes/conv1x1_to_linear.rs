@@ -1,7 +1,8 @@
 //! Makes matrix products of convolutions with a kernel of 1.
 
-use milwright_ir::{Arg, Constant, OpView, TensorType, ValueId};
+use milwright_ir::{OpView, ValueId};
 
+use super::linear_to_conv1x1::Product;
 use crate::error::Error;
 use crate::pass::{Exactness, Options, Pass};
 use crate::replacement::Replacement;
@@ -48,44 +49,19 @@ fn is_pointwise(view: &OpView<'_>) -> bool {
         && (!custom || all("pad", 0))
 }
 
-struct Parts {
-    x: ValueId,
-    rank: usize,
-    weight: Constant,
-    bias: Option<Vec<Arg>>,
-}
-
-fn parts(view: &OpView<'_>) -> Result<Parts, String> {
-    let Some(Arg::Value(x)) = view.arg("x") else {
-        return Err("its input is a constant".into());
-    };
-    let ty = view.tensor("x").map_err(|e| e.to_string())?;
-    let rank = ty.rank().ok_or("the rank of its input is not known")?;
-    let weight = view.constant("weight").ok_or("its weights are compressed or not constant")?;
-    let own = weight.tensor_type().ok_or("its weights are no tensor")?;
-    let shape = own.known_shape().ok_or("its weights have no fixed shape")?;
+fn parts(view: &OpView<'_>) -> Result<Product, String> {
     if view.is_given("bias") && view.constant("bias").is_none() {
         return Err("its bias is not constant".into());
     }
-    let ty = TensorType::fixed(own.dtype, &shape[..2]);
-    Ok(Parts {
-        x: *x,
-        rank,
-        weight: Constant::new(ty, weight.data.clone()),
-        bias: view.is_given("bias").then(|| view.op.args("bias").to_vec()),
-    })
+    Product::of(view, |shape| shape[..2].to_vec())
 }
 
-fn build(r: &mut Replacement<'_, '_>, parts: Parts) -> Result<ValueId, Error> {
-    let rank = parts.rank;
+fn build(r: &mut Replacement<'_, '_>, product: Product) -> Result<ValueId, Error> {
+    let rank = product.rank;
     let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
     let back: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    let rows = r.transpose(parts.x, &order)?;
-    let weight = r.constant("weight", parts.weight)?;
-    let mut inputs = vec![("x", vec![Arg::Value(rows)]), ("weight", vec![Arg::Value(weight)])];
-    if let Some(bias) = parts.bias {
-        inputs.push(("bias", bias));
-    }
+    let rows = r.transpose(product.x, &order)?;
+    let inputs = product.operands(r, rows)?;
     let y = r.op("linear", "linear", inputs)?;
     r.transpose(y, &back)
 }
