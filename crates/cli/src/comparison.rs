@@ -62,8 +62,9 @@ pub(crate) struct Renames {
     pub(crate) names: Vec<(String, String)>,
     /// Outputs that the reference does not have.
     pub(crate) added: Vec<String>,
-    /// Whether random inputs fit the model, and not the reference.
-    pub(crate) inputs_of_model: bool,
+    /// Whether features may have other element types: random inputs are then
+    /// such that both hold them.
+    pub(crate) retyped: bool,
 }
 
 impl Renames {
@@ -177,9 +178,8 @@ impl Models<'_> {
             ))
         };
         let (mut model, mut reference) = prepare()?;
-        // What the narrower of two types holds, both hold.
-        let steps = match renames.inputs_of_model {
-            true => inputs.load(&model)?,
+        let steps = match renames.retyped {
+            true => inputs.load_for_both(&model, &reference)?,
             false => inputs.load(&reference)?,
         };
         let own = steps.renamed(|name| renames.after(name)).feeds(&model)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use milwright_ir::{Model, SaveReport};
 use milwright_package::{Changes, Package, Spec, WriteOptions};
-use milwright_passes::edit::Edited;
+use milwright_passes::edit::{Changed, Edited};
 use milwright_verify::metrics::Tolerance;
 use milwright_verify::report::Report as Comparison;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::comparison::{Change, Counterpart};
 use crate::output::Output;
 use crate::report;
 use crate::steps::InputOptions;
+use crate::table::Table;
 use crate::terminal::Terminal;
 
 /// Options of every command that edits a model.
@@ -189,4 +190,26 @@ impl Written {
             )),
         }
     }
+}
+
+/// Shows what was set; of a model of several functions, where.
+pub(crate) fn show_changed(
+    changed: &[Changed],
+    several: bool,
+    out: &mut Terminal,
+) -> anyhow::Result<()> {
+    let mut table = match several {
+        true => Table::new(&["", "before", "after", "function"]),
+        false => Table::new(&["", "before", "after"]),
+    };
+    for c in changed {
+        let function = c.function.as_deref().unwrap_or_default();
+        table.row([
+            c.what.as_str(),
+            c.before.as_str(),
+            c.after.as_str(),
+            function,
+        ]);
+    }
+    table.write(out)
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use milwright_interp::Precision;
+use milwright_ir::DataType;
+use milwright_verify::features::Input;
 use milwright_verify::inputs::{Feed, Ranges};
 use milwright_verify::{NamedArrays, Runner, npz};
 
@@ -136,6 +138,38 @@ impl InputOptions {
 
     /// Reads or makes the inputs for a model.
     pub(crate) fn load(&self, runner: &Runner<'_>) -> anyhow::Result<Steps> {
+        self.load_by(runner, |ranges, seed, step| {
+            runner.random(ranges, seed, step)
+        })
+    }
+
+    /// The same for two models whose inputs differ in their types alone: what
+    /// fp16 holds, the wider types hold too.
+    pub(crate) fn load_for_both(
+        &self,
+        one: &Runner<'_>,
+        other: &Runner<'_>,
+    ) -> anyhow::Result<Steps> {
+        self.load_by(one, |ranges, seed, step| {
+            let is_half = |input: &&Input| input.ty.dtype == DataType::Float16;
+            let halves = other.inputs().iter().filter(is_half);
+            let narrow = other.random(ranges, seed, step)?;
+            let mut random = NamedArrays::new();
+            for (name, array) in halves.filter_map(|i| Some((&i.name, narrow.get(&i.name)?))) {
+                random.insert(name, array.clone());
+            }
+            for (name, array) in one.random(ranges, seed, step)?.iter() {
+                random.insert(name, array.clone());
+            }
+            Ok(random)
+        })
+    }
+
+    fn load_by(
+        &self,
+        runner: &Runner<'_>,
+        random: impl Fn(&Ranges, u64, usize) -> Result<NamedArrays, milwright_verify::Error>,
+    ) -> anyhow::Result<Steps> {
         let mut ranges = Ranges::default();
         for text in &self.range {
             ranges
@@ -177,7 +211,7 @@ impl InputOptions {
                 origins.insert(0, path.display().to_string());
             }
             if let Some(seed) = seed {
-                let random = runner.random(&ranges, seed, number)?;
+                let random = random(&ranges, seed, number)?;
                 let mut used = false;
                 for (name, array) in random.iter() {
                     used |= arrays.insert(name, array.clone());

@@ -87,12 +87,17 @@ fn write_all(source: &Path, out: &Path, number: usize) -> Vec<Written> {
     }
     let hinted = out.join(format!("{number}{HINTED}"));
     let written = edits(source, &package, out, number);
-    let commands: [(&str, &Path, &[&str]); 4] = [
+    let commands: [(&str, &Path, &[&str]); 5] = [
         ("-copied.mlpackage", source, &["convert"]),
         (
             "-no-conv.mlpackage",
             source,
             &["convert", "--passes", "no-conv"],
+        ),
+        (
+            "-half.mlpackage",
+            source,
+            &["convert", "--passes", "fp16", "--io", "fp16"],
         ),
         (HINTED, source, &["hint", "--units", "cpu-and-gpu"]),
         ("-cleared.mlpackage", &hinted, &["hint", "--clear"]),
@@ -403,7 +408,7 @@ fn coremltools_opens_what_milwright_writes() {
     for (number, source) in sources.iter().enumerate() {
         written.extend(write_all(source, dir.path(), number));
     }
-    assert!(written.len() >= pipelines + 4 * 20, "{}", written.len());
+    assert!(written.len() >= pipelines + 5 * 20, "{}", written.len());
 
     let said = check(&python, &written);
     let (mut opened, mut programs, mut hinted) = (0u64, 0u64, 0);

@@ -75,6 +75,7 @@ pub(crate) fn run(rewriter: &mut Rewriter<'_>, how: &Retype) -> Result<PassRepor
             dtype_words: HashMap::new(),
             created: Vec::new(),
             read: Vec::new(),
+            passed: Vec::new(),
             report: &mut report,
         };
         for &op in &ops {
@@ -111,6 +112,8 @@ struct Walk<'w, 'p> {
     dtype_words: HashMap<DataType, ValueId>,
     created: Vec<ValueId>,
     read: Vec<ValueId>,
+    /// Results of casts from the new type, which nothing needs to read any more.
+    passed: Vec<ValueId>,
     report: &'w mut PassReport,
 }
 
@@ -176,6 +179,9 @@ impl Walk<'_, '_> {
 
     /// Changes an operation, if it can be and is to be.
     fn change(&mut self, site: Site) -> Result<Option<Stays>, Error> {
+        if self.is_between(site) {
+            return Ok(Some(Stays::Untouched));
+        }
         let (from, to) = (self.how.from, self.how.to);
         let op = &self.program().ops[site.op];
         if is_constant(&op.op_type) {
@@ -282,6 +288,34 @@ impl Walk<'_, '_> {
         }
         self.read.extend(read);
         Ok(None)
+    }
+
+    /// Whether an operation is a cast that the program has already between the
+    /// two types. What it reads or gives is then of the new type as it is.
+    fn is_between(&mut self, site: Site) -> bool {
+        let op = &self.program().ops[site.op];
+        let ([Arg::Value(x)], [y]) = (op.args("x"), op.outputs.as_slice()) else {
+            return false;
+        };
+        let (x, y, is_cast) = (*x, *y, op.op_type == "cast");
+        if !is_cast || self.changed.contains(&x) {
+            return false;
+        }
+        if self.is_type(x, self.how.to) && self.is_type(y, self.how.from) {
+            self.new.insert((y, false), x);
+            self.passed.push(y);
+            return true;
+        }
+        let computed = match self.program().def_op(x) {
+            Some(op) => !is_constant(&self.program().ops[op].op_type),
+            None => true,
+        };
+        let is = self.is_type(x, self.how.from) && self.is_type(y, self.how.to);
+        // Where `x` is visible, its cast is only if it stands beside it.
+        if is && computed && self.behind(x).0 == site.block {
+            self.new.entry((x, false)).or_insert(y);
+        }
+        is && computed
     }
 
     /// The types that the results of a changed operation have.
@@ -580,9 +614,13 @@ impl Walk<'_, '_> {
                 .collect()
         };
         let made_values: HashSet<ValueId> = self.created.iter().copied().collect();
-        let read: Vec<ValueId> = self.read.iter().chain(&self.created).copied().collect();
+        let read = self.read.iter().chain(&self.created).chain(&self.passed);
+        let read: Vec<ValueId> = read.copied().collect();
+        let program = self.rewriter.program();
+        let passed = self.passed.iter().filter_map(|&v| program.def_op(v));
+        let passed: HashSet<OpId> = passed.collect();
         let removed = self.rewriter.remove_orphans(&read, |program, op| {
-            is_constant(&program.ops[op].op_type) || made.contains(&op)
+            is_constant(&program.ops[op].op_type) || made.contains(&op) || passed.contains(&op)
         })?;
         for (op_type, count) in removed {
             // What was added and not needed was never there.
@@ -591,6 +629,11 @@ impl Walk<'_, '_> {
             }
         }
         let program = self.rewriter.program();
+        let there: HashSet<OpId> = program.walk(self.body).into_iter().collect();
+        let gone = passed.iter().filter(|op| !there.contains(op)).count();
+        if gone > 0 {
+            *self.report.removed.entry("cast".into()).or_default() += gone;
+        }
         for op in program.walk(self.body) {
             let op = &program.ops[op];
             let casts = op

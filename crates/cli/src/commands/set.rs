@@ -8,8 +8,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::comparison::{Counterpart, Renames};
-use crate::editing::{EditOptions, VerifyOptions, Written};
-use crate::table::Table;
+use crate::editing::{EditOptions, VerifyOptions, Written, show_changed};
 use crate::terminal::Terminal;
 
 /// Set metadata, descriptions, the default function, and the types and defaults
@@ -99,7 +98,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
             before: name.to_owned(),
             after: name.to_owned(),
             renames: Renames {
-                inputs_of_model: retyped,
+                retyped,
                 ..Renames::default()
             },
         })?;
@@ -116,15 +115,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         out.line("everything was set so already")?;
     } else {
         let several = model.program().functions.len() > 1;
-        let mut table = match several {
-            true => Table::new(&["", "before", "after", "function"]),
-            false => Table::new(&["", "before", "after"]),
-        };
-        for c in &report.set {
-            let function = c.function.as_deref().unwrap_or_default();
-            table.row([c.what.as_str(), c.before.as_str(), c.after.as_str(), function]);
-        }
-        table.write(out)?;
+        show_changed(&report.set, several, out)?;
     }
     report.written.show(out)?;
     Ok(report.written.outcome())

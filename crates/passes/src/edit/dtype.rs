@@ -87,14 +87,51 @@ impl Retyped<'_> {
             .ok_or_else(|| self.refused("the program has no tensor of that name at its ends"))
     }
 
-    /// Changes the type from `before`.
-    pub(super) fn apply(mut self, is_input: bool, before: DataType) -> Result<(), Error> {
+    /// Whether the type can change from `before`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn check(&self, is_input: bool, before: DataType) -> Result<(), Error> {
         let pair = [before, self.dtype];
         if pair.contains(&DataType::Float16) && pair.contains(&DataType::Int32) {
             return Err(self.refused(
                 "fp16 holds every integer up to 2048 only; go by way of fp32 if that is enough",
             ));
         }
+        let bodies = self.bodies();
+        for (body, value) in self.values(is_input) {
+            if self.program.values[value].ty.as_tensor().is_none() {
+                return Err(self.refused("it is no tensor"));
+            }
+            let gives = |&b: &BlockId| self.program.blocks[b].outputs.contains(&value);
+            if body.is_none() && bodies.iter().any(gives) {
+                return Err(
+                    self.refused("it is an output at the same time; the types of both are one")
+                );
+            }
+            if body.is_none() {
+                continue;
+            }
+            let Some(from) = self.program.def_op(value) else {
+                return Err(
+                    self.refused("it is an input at the same time; the types of both are one")
+                );
+            };
+            let source = self.operand_of_cast(from).and_then(|s| self.dtype_of(s));
+            let whole = |d: DataType| d.is_int() || d == DataType::Bool;
+            if self.dtype == DataType::Int32 && !source.is_some_and(whole) {
+                return Err(self.refused(format!(
+                    "it is {before} and may have fractions, which int32 would cut off"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the type from `before`, if [`Retyped::check`] has nothing
+    /// against it.
+    pub(super) fn apply(mut self, is_input: bool, before: DataType) -> Result<(), Error> {
+        self.check(is_input, before)?;
         for (body, value) in self.values(is_input) {
             match body {
                 None => self.input(value, before)?,
@@ -104,12 +141,12 @@ impl Retyped<'_> {
         Ok(())
     }
 
+    fn dtype_of(&self, value: ValueId) -> Option<DataType> {
+        self.program.values[value].ty.as_tensor().map(|t| t.dtype)
+    }
+
     fn input(&mut self, input: ValueId, before: DataType) -> Result<(), Error> {
         let bodies = self.bodies();
-        let gives = |&b: &BlockId| self.program.blocks[b].outputs.contains(&input);
-        if bodies.iter().any(gives) {
-            return Err(self.refused("it is an output at the same time; the types of both are one"));
-        }
         let old = self.program.values[input].ty.clone();
         let ValueType::Tensor(old) = old else {
             return Err(self.refused("it is no tensor"));
@@ -147,7 +184,7 @@ impl Retyped<'_> {
         let [result] = program.ops[op].outputs[..] else {
             return false;
         };
-        let is = program.values[result].ty.as_tensor().map(|t| t.dtype) == Some(self.dtype);
+        let is = self.dtype_of(result) == Some(self.dtype);
         let yields = |&b: &BlockId| program.blocks[b].outputs.contains(&result);
         is && self.operand_of_cast(op) == Some(value) && !program.live_blocks().iter().any(yields)
     }
@@ -169,8 +206,7 @@ impl Retyped<'_> {
         };
         let before = old.dtype;
         let source = self.operand_of_cast(from);
-        let source_type = source.and_then(|s| self.program.values[s].ty.as_tensor());
-        let source_dtype = source_type.map(|t| t.dtype);
+        let source_dtype = source.and_then(|s| self.dtype_of(s));
         let name = self.name.to_owned();
         let inside = casts::free_name(self.program, &format!("{name}_{before}"));
 
@@ -185,24 +221,22 @@ impl Retyped<'_> {
             self.swap_output(body, value, source)?;
             return self.remove_unread(body, from);
         }
-        let whole = |d: DataType| d.is_int() || d == DataType::Bool;
-        let from = match (self.dtype, source_dtype) {
-            (DataType::Int32, Some(d)) if whole(d) => source.unwrap_or(value),
-            (DataType::Int32, _) => {
-                return Err(self.refused(format!(
-                    "it is {before} and may have fractions, which int32 would cut off"
-                )));
-            }
-            _ => value,
-        };
+        // Of what was cast to another type, the number before that is meant:
+        // int32 is only made of whole numbers, and a cast back adds nothing.
+        let cast_back = self.dtype == DataType::Int32 || source_dtype == Some(self.dtype);
+        let read = source.filter(|_| cast_back).unwrap_or(value);
         self.program
             .rename_values(&BTreeMap::from([(value, inside)]))?;
         let output = self.new_value(name, TensorType::new(self.dtype, old.shape));
         let wish = format!("{}_dtype", self.name);
         let parameter = casts::free_name(self.program, &wish);
-        let ops = casts::add(self.program, from, output, parameter);
+        let ops = casts::add(self.program, read, output, parameter);
         self.program.block_mut(body)?.ops.extend(ops);
-        self.swap_output(body, value, output)
+        self.swap_output(body, value, output)?;
+        match cast_back {
+            true => self.remove_unread(body, from),
+            false => Ok(()),
+        }
     }
 
     /// Whether a value is computed in the body itself, and by more than a

@@ -19,7 +19,7 @@ use milwright_package::{Spec, proto};
 pub use error::Error;
 pub use expose::{Exposed, ExposedValue, expose};
 pub use rename::{Kind, Pair, Renamed, Renaming, rename, rename_pipeline};
-pub use set::{Changed, Field, Setting, set};
+pub use set::{Changed, Field, Left, Setting, set, set_io};
 
 /// A model after an edit.
 #[derive(Debug)]

@@ -58,6 +58,19 @@ pub enum Setting {
     Color(String, ColorSpace),
 }
 
+/// An input or output that keeps its element type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The function that it belongs to.
+    pub function: String,
+    /// `input` or `output`.
+    pub what: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
 /// What was set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changed {
@@ -85,34 +98,35 @@ pub fn set(
     settings: &[Setting],
     function: Option<&str>,
 ) -> Result<(Edited, Vec<Changed>), Error> {
-    let mut editor = Editor {
-        model,
-        wanted: function,
-        program: model.program().clone(),
-        description: model.spec().description()?,
-        version: model.spec().version(),
-        touched: false,
-        changed: Vec::new(),
-    };
-    functions(&editor.program, function)?;
+    let mut editor = Editor::new(model, function)?;
     for setting in settings {
         editor.apply(setting)?;
     }
-    let edited = if editor.touched {
-        Edited::new(model, editor.program, &editor.description)?
-    } else {
-        Edited {
-            program: editor.program,
-            spec: with_description(model.spec(), &editor.description)?,
-        }
-    };
-    let spec: Spec = match editor.version == model.spec().version() {
-        true => edited.spec,
-        false => edited.spec.with_version(editor.version)?,
-    };
-    let mut changed = editor.changed;
-    changed.retain(|c| c.before != c.after);
-    Ok((Edited { spec, ..edited }, changed))
+    editor.finish()
+}
+
+/// Gives every float array at the ends of every function that element type,
+/// under its name, as [`Setting::Dtype`] does. Images, integers and states stay
+/// what they are.
+///
+/// Returns the model, what is different, and what keeps another float type
+/// because it cannot have this one or because `keep` lists it.
+///
+/// # Errors
+/// The type is no float type that a feature can have, or a change would drop
+/// something that the file holds.
+pub fn set_io(
+    model: &Model,
+    dtype: DataType,
+    keep: &[Left],
+) -> Result<(Edited, Vec<Changed>, Vec<Left>), Error> {
+    if !matches!(dtype, DataType::Float16 | DataType::Float32) {
+        return Err(refused("*", format!("fp16 or fp32 is wanted, not {dtype}")));
+    }
+    let mut editor = Editor::new(model, None)?;
+    let (_, left) = editor.retype("*", dtype, Some(keep))?;
+    let (edited, changed) = editor.finish()?;
+    Ok((edited, changed, left))
 }
 
 struct Editor<'m> {
@@ -136,7 +150,40 @@ fn refused(name: &str, why: impl Into<String>) -> Error {
     }
 }
 
-impl Editor<'_> {
+impl<'m> Editor<'m> {
+    fn new(model: &'m Model, wanted: Option<&'m str>) -> Result<Self, Error> {
+        functions(model.program(), wanted)?;
+        Ok(Editor {
+            model,
+            wanted,
+            program: model.program().clone(),
+            description: model.spec().description()?,
+            version: model.spec().version(),
+            touched: false,
+            changed: Vec::new(),
+        })
+    }
+
+    /// The edited model, and what is different.
+    fn finish(self) -> Result<(Edited, Vec<Changed>), Error> {
+        let model = self.model;
+        let edited = if self.touched {
+            Edited::new(model, self.program, &self.description)?
+        } else {
+            Edited {
+                program: self.program,
+                spec: with_description(model.spec(), &self.description)?,
+            }
+        };
+        let spec: Spec = match self.version == model.spec().version() {
+            true => edited.spec,
+            false => edited.spec.with_version(self.version)?,
+        };
+        let mut changed = self.changed;
+        changed.retain(|c| c.before != c.after);
+        Ok((Edited { spec, ..edited }, changed))
+    }
+
     fn apply(&mut self, setting: &Setting) -> Result<(), Error> {
         match setting {
             Setting::Metadata(field, value) => self.metadata(field, value.as_deref()),
@@ -318,12 +365,32 @@ impl Editor<'_> {
                 format!("a feature is fp16, fp32 or int32, not {dtype}"),
             ));
         }
-        let is_pattern = pattern.contains(['*', '?']);
+        if self.retype(pattern, dtype, None)?.0 {
+            return Ok(());
+        }
+        Err(match is_pattern(pattern) {
+            true => refused(pattern, "no input or output of a float type matches it"),
+            false => no_feature(&self.program, &self.description, pattern, self.wanted),
+        })
+    }
+
+    /// Gives inputs and outputs that a pattern matches an element type; whether
+    /// there are any. What cannot have it is an error; or, with `keep`, listed,
+    /// as is what `keep` names.
+    fn retype(
+        &mut self,
+        pattern: &str,
+        dtype: DataType,
+        keep: Option<&[Left]>,
+    ) -> Result<(bool, Vec<Left>), Error> {
+        let is_pattern = is_pattern(pattern);
         let mut found = false;
+        let mut left = Vec::new();
         for (index, function) in functions(self.model.program(), self.wanted)? {
             let Some(features) = Features::of(&mut self.description, &function.name) else {
                 continue;
             };
+            let mut changed = Vec::new();
             let lists = [(true, features.input), (false, features.output)];
             for (is_input, list) in lists {
                 for feature in list.iter_mut() {
@@ -331,6 +398,7 @@ impl Editor<'_> {
                         continue;
                     }
                     let name = feature.name.clone();
+                    let what = if is_input { "input" } else { "output" };
                     let array = match feature.r#type.as_mut().and_then(|t| t.r#type.as_mut()) {
                         Some(Type::MultiArrayType(array)) => array,
                         _ if is_pattern => continue,
@@ -356,11 +424,33 @@ impl Editor<'_> {
                     if before == dtype {
                         continue;
                     }
+                    let kept = keep.and_then(|keep| {
+                        let mut all = keep.iter();
+                        all.find(|k| {
+                            k.name == name && k.what == what && k.function == function.name
+                        })
+                    });
+                    if let Some(kept) = kept {
+                        left.push(kept.clone());
+                        continue;
+                    }
+                    let can = retyped.check(is_input, before);
+                    let array_after = match can.and_then(|()| with_dtype(&name, array, dtype)) {
+                        Ok(array) => array,
+                        Err(Error::Refused { why, .. }) if keep.is_some() => {
+                            left.push(Left {
+                                function: function.name.clone(),
+                                what,
+                                name,
+                                why,
+                            });
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
                     retyped.apply(is_input, before)?;
-                    self.touched = true;
-                    retype(array, dtype);
-                    let what = if is_input { "input" } else { "output" };
-                    self.changed.push(Changed {
+                    *array = array_after;
+                    changed.push(Changed {
                         what: format!("{what} {name}: type"),
                         function: Some(function.name.clone()),
                         before: before.to_string(),
@@ -368,46 +458,87 @@ impl Editor<'_> {
                     });
                 }
             }
-            if found && dtype == DataType::Float16 {
+            if !changed.is_empty() && dtype == DataType::Float16 {
                 super::dtype::raise_opset(&mut self.program, index);
             }
-        }
-        if !found {
-            return Err(match is_pattern {
-                true => refused(pattern, "no input or output of a float type matches it"),
-                false => no_feature(&self.program, &self.description, pattern, self.wanted),
-            });
+            self.touched |= !changed.is_empty();
+            self.changed.append(&mut changed);
         }
         if dtype == DataType::Float16 && self.version < HALF_SINCE && self.touched {
             self.raise();
         }
-        Ok(())
+        Ok((found, left))
     }
+}
+
+/// Whether a text names features by a pattern, and not one by its name.
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?'])
 }
 
 /// The first specification version (iOS 16) with fp16 features.
 const HALF_SINCE: i32 = 7;
 
-/// Sets the element type of a feature; a default value stays the same number.
-fn retype(array: &mut proto::ArrayFeatureType, dtype: DataType) {
+/// A feature with another element type; its default value is the same number.
+fn with_dtype(
+    name: &str,
+    array: &proto::ArrayFeatureType,
+    dtype: DataType,
+) -> Result<proto::ArrayFeatureType, Error> {
     use proto::array_feature_type::{ArrayDataType, DefaultOptionalValue as D};
+    let mut array = array.clone();
     let to = match dtype {
         DataType::Float16 => ArrayDataType::Float16,
         DataType::Int32 => ArrayDataType::Int32,
         _ => ArrayDataType::Float32,
     };
     array.data_type = to.into();
-    array.default_optional_value = array.default_optional_value.take().map(|value| {
-        let number = match value {
-            D::IntDefaultValue(v) => f64::from(v),
-            D::FloatDefaultValue(v) => f64::from(v),
-            D::DoubleDefaultValue(v) => v,
-        };
-        match dtype {
-            DataType::Int32 => D::IntDefaultValue(number as i32),
-            _ => D::FloatDefaultValue(number as f32),
+    let number = match array.default_optional_value {
+        None => return Ok(array),
+        Some(D::IntDefaultValue(v)) => f64::from(v),
+        Some(D::FloatDefaultValue(v)) => f64::from(v),
+        Some(D::DoubleDefaultValue(v)) => v,
+    };
+    let value = match dtype.is_float() && !number.is_finite() {
+        true => D::FloatDefaultValue(number as f32),
+        false => default_value(name, to, number).map_err(|error| match error {
+            Error::Refused { name, why } => {
+                let why = format!("its default is {number}: {why}; set another default first");
+                Error::Refused { name, why }
+            }
+            other => other,
+        })?,
+    };
+    array.default_optional_value = Some(value);
+    Ok(array)
+}
+
+/// A number as the default of an input of that type.
+fn default_value(
+    name: &str,
+    dtype: proto::array_feature_type::ArrayDataType,
+    v: f64,
+) -> Result<proto::array_feature_type::DefaultOptionalValue, Error> {
+    use proto::array_feature_type::{ArrayDataType, DefaultOptionalValue as D};
+    Ok(match dtype {
+        ArrayDataType::Int32 | ArrayDataType::Int8 => {
+            if v.fract() != 0.0 || v < f64::from(i32::MIN) || v > f64::from(i32::MAX) {
+                return Err(refused(name, format!("it holds integers, and {v} is none")));
+            }
+            D::IntDefaultValue(v as i32)
         }
-    });
+        ArrayDataType::Double => D::DoubleDefaultValue(v),
+        ArrayDataType::Float16 if v.is_finite() && v.abs() > 65504.0 => {
+            return Err(refused(
+                name,
+                format!("fp16 ends at 65504, and {v} is beyond"),
+            ));
+        }
+        _ if !(v as f32).is_finite() => {
+            return Err(refused(name, format!("fp32 does not hold {v}")));
+        }
+        _ => D::FloatDefaultValue(v as f32),
+    })
 }
 
 /// Sets the default of an input, or makes it necessary.
@@ -416,7 +547,7 @@ fn default(
     what: &str,
     value: Option<f64>,
 ) -> Result<Noted, Error> {
-    use proto::array_feature_type::{ArrayDataType, DefaultOptionalValue as D};
+    use proto::array_feature_type::DefaultOptionalValue as D;
     let name = feature.name.clone();
     if !what.starts_with("input ") {
         return Err(refused(&name, "only an input can be left out"));
@@ -435,28 +566,7 @@ fn default(
     let before = words(ty.is_optional, &array.default_optional_value);
     array.default_optional_value = match value {
         None => None,
-        Some(v) => Some(match array.data_type() {
-            ArrayDataType::Int32 | ArrayDataType::Int8 => {
-                if v.fract() != 0.0 || v < f64::from(i32::MIN) || v > f64::from(i32::MAX) {
-                    return Err(refused(
-                        &name,
-                        format!("it holds integers, and {v} is none"),
-                    ));
-                }
-                D::IntDefaultValue(v as i32)
-            }
-            ArrayDataType::Double => D::DoubleDefaultValue(v),
-            ArrayDataType::Float16 if v.is_finite() && v.abs() > 65504.0 => {
-                return Err(refused(
-                    &name,
-                    format!("fp16 ends at 65504, and {v} is beyond"),
-                ));
-            }
-            _ if !(v as f32).is_finite() => {
-                return Err(refused(&name, format!("fp32 does not hold {v}")));
-            }
-            _ => D::FloatDefaultValue(v as f32),
-        }),
+        Some(v) => Some(default_value(&name, array.data_type(), v)?),
     };
     ty.is_optional = value.is_some();
     let after = words(ty.is_optional, &array.default_optional_value);

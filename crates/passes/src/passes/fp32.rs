@@ -13,7 +13,8 @@ pub(super) static PASS: Pass = Pass {
     name: "fp32",
     summary: "Makes half precision single precision.",
     details: "\
-The inverse of `fp16`, by the same rules: inputs, outputs and states keep their types, with casts. To see what a model \
+The inverse of `fp16`, by the same rules: inputs, outputs and states keep their types, with casts; \
+`convert --io fp32` changes inputs and outputs as well. To see what a model \
 computes without its rounding, or to run on the CPU a part that fp16 breaks.
 
 Numbers: weights have the values that they had; what was rounded between operations is not any more, so results are \
