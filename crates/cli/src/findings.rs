@@ -1,6 +1,6 @@
 //! What linting a model found: as JSON and for people.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use milwright_ir::{Location, Severity};
 use milwright_passes::lint::{Effect, Finding, Rule, Target};
@@ -33,6 +33,9 @@ pub(crate) struct Report {
     pub(crate) notes: usize,
     /// The worst first; equally bad ones in program order.
     pub(crate) findings: Vec<Entry>,
+    /// The file in which places have lines, when the model is text.
+    #[serde(skip)]
+    pub(crate) text: Option<PathBuf>,
     /// What a device did, when a file of it is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<DeviceReport>,
@@ -192,6 +195,9 @@ impl Report {
         };
         if let Some(param) = &place.param {
             text = format!("{text} ({param})");
+        }
+        if let Some(at) = place.text {
+            text = format!("{text} (line {})", at.line);
         }
         match &place.function {
             Some(function) if self.functions > 1 => format!("{function}: {text}"),

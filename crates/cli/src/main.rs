@@ -23,6 +23,7 @@ mod stages;
 mod steps;
 mod table;
 mod terminal;
+mod text;
 mod weights;
 
 use std::process::ExitCode;

@@ -11,7 +11,8 @@ const PLACES: usize = 100;
 
 /// The log of one run. `rules` are those that were applied, found or not.
 pub(crate) fn log(report: &Report, rules: &[&'static Rule]) -> Value {
-    let uri = uri(&report.model);
+    let file = report.text.as_ref().map(|file| file.display().to_string());
+    let uri = uri(file.as_ref().unwrap_or(&report.model));
     let results = report
         .findings
         .iter()
@@ -71,16 +72,20 @@ fn level(severity: Severity) -> &'static str {
 
 fn result(entry: &Entry, rules: &[&'static Rule], uri: &str) -> Value {
     let finding = &entry.finding;
-    let physical = json!({"artifactLocation": {"uri": uri, "index": 0}});
+    let whole = json!({"artifactLocation": {"uri": uri, "index": 0}});
     let places = finding.places.iter().take(PLACES);
     let mut locations: Vec<Value> = places
         .map(|place| {
             let logical = logical(place, entry.stage.as_deref());
+            let mut physical = whole.clone();
+            if let Some(at) = place.text {
+                physical["region"] = json!({"startLine": at.line, "startColumn": at.column});
+            }
             json!({"physicalLocation": physical, "logicalLocations": [logical]})
         })
         .collect();
     if locations.is_empty() {
-        locations.push(json!({"physicalLocation": physical}));
+        locations.push(json!({"physicalLocation": whole}));
     }
     let mut result = json!({
         "ruleId": finding.rule.name,

@@ -46,13 +46,37 @@ impl TextSpan {
     /// The place of a range of bytes in a text; what lies outside of the text,
     /// or inside of a character, counts as the nearest place before it.
     pub fn of(text: &str, range: Range<usize>) -> Self {
-        let start = floor(text, range.start);
-        let end = floor(text, range.end).max(start);
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Lines::of(text).span(range)
+    }
+}
+
+/// A text and where its lines begin, for many places in it.
+#[derive(Debug)]
+pub struct Lines<'t> {
+    text: &'t str,
+    /// After each line break.
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    /// Finds the lines of a text.
+    pub fn of(text: &'t str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|&(_, b)| b == b'\n');
         Self {
-            line: before.bytes().filter(|&b| b == b'\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            text,
+            starts: breaks.map(|(at, _)| at + 1).collect(),
+        }
+    }
+
+    /// The place of a range of bytes, as [`TextSpan::of`].
+    pub fn span(&self, range: Range<usize>) -> TextSpan {
+        let start = floor(self.text, range.start);
+        let end = floor(self.text, range.end).max(start);
+        let before = self.starts.partition_point(|&line| line <= start);
+        let line_start = before.checked_sub(1).map_or(0, |last| self.starts[last]);
+        TextSpan {
+            line: before + 1,
+            column: self.text[line_start..start].chars().count() + 1,
             start,
             end,
         }

@@ -32,7 +32,7 @@ pub use arena::{BlockId, OpId, ValueId};
 pub use constant::{
     BlobData, BlobRange, BlobRef, BlobSource, ConstData, ConstError, Constant, NoBlobs, TensorData,
 };
-pub use diagnostic::{Diagnostic, Location, Severity, TextSpan};
+pub use diagnostic::{Diagnostic, Lines, Location, Severity, TextSpan};
 pub use error::Error;
 pub use model::Model;
 pub use open::{TextFile, open, open_noting};

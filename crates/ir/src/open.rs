@@ -76,6 +76,11 @@ impl TextFile {
         })
     }
 
+    /// The file that has the text: of a compiled model, one inside.
+    pub fn path(&self) -> &Path {
+        &self.file
+    }
+
     /// Reads the text.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::device::{DeviceReport, Kind};
 use crate::findings::{Entry, Report};
 use crate::sarif;
 use crate::terminal::Terminal;
+use crate::text::Text;
 
 /// Find what fails, gives wrong numbers or is slow on Apple devices, as far as
 /// the file shows it.
@@ -133,6 +134,7 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         warnings: 0,
         notes: 0,
         findings: Vec::new(),
+        text: None,
         device: None,
     };
     let functions = parts.iter().flat_map(|p| &p.program.functions);
@@ -176,6 +178,14 @@ pub(crate) fn run(options: Options, out: &mut Terminal) -> anyhow::Result<Outcom
         let found = lint::lint(&input, &settings).into_iter();
         let entries = found.map(|f| Entry::new(f, part.stage.clone(), path, options.target));
         report.findings.extend(entries);
+    }
+    if let Some(text) = Text::of(path)? {
+        let places = text.places();
+        for entry in &mut report.findings {
+            entry.finding.places.iter_mut().for_each(|place| places.fill(place));
+            places.fill(&mut entry.finding.diagnostic.location);
+        }
+        report.text = Some(text.path);
     }
     report.finish();
     if options.sarif {

@@ -53,8 +53,9 @@ commands! {
 /// Read, print, rewrite, execute and verify Core ML models (ML Programs) on
 /// any OS.
 ///
-/// A MODEL is an .mlpackage folder, a zip of one, or an .mlmodel file; for
-/// `run`, `verify`, `lint` and `inspect` also a pipeline.json or its folder.
+/// A MODEL is an .mlpackage folder, a zip of one, an .mlmodel file, MIL text
+/// (.mil) or a compiled model (.mlmodelc); for `run`, `verify`, `lint` and
+/// `inspect` also a pipeline.json or its folder.
 ///
 /// Exit status: 0 done, nothing found; 1 findings, such as a verify mismatch;
 /// 2 wrong usage or failure.

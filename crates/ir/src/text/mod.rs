@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use milwright_package::proto;
 
 use crate::arena::{Id, OpId, ValueId};
-use crate::diagnostic::{Diagnostic, TextSpan};
+use crate::diagnostic::{Diagnostic, Lines, TextSpan};
 use crate::program::Program;
 
 pub use print::{Dialect, print};
@@ -56,17 +56,17 @@ pub(crate) struct Described {
 }
 
 impl Parsed {
-    /// Where an operation of the program stands in `text`, which it was read
+    /// Where an operation of the program stands in the text that it was read
     /// from: its results and its type.
-    pub fn op_place(&self, op: OpId, text: &str) -> Option<TextSpan> {
+    pub fn op_place(&self, op: OpId, text: &Lines<'_>) -> Option<TextSpan> {
         let place = self.ops.get(op.index())?;
-        Some(TextSpan::of(text, place.clone()))
+        Some(text.span(place.clone()))
     }
 
-    /// Where a value is defined in `text`, which it was read from.
-    pub fn value_place(&self, value: ValueId, text: &str) -> Option<TextSpan> {
+    /// Where a value is defined in the text that it was read from.
+    pub fn value_place(&self, value: ValueId, text: &Lines<'_>) -> Option<TextSpan> {
         let place = self.values.get(value.index())?;
-        Some(TextSpan::of(text, place.clone()))
+        Some(text.span(place.clone()))
     }
 
     /// Where the value of an attribute of a function stands.

@@ -17,7 +17,7 @@ use super::images::{self, Images};
 use super::metadata::{Known, Metadata, Schema};
 use crate::arena::ValueId;
 use crate::constant::{ConstData, Constant, NoBlobs};
-use crate::diagnostic::{Diagnostic, Location, Severity, TextSpan};
+use crate::diagnostic::{Diagnostic, Lines, Location, Severity, TextSpan};
 use crate::features::{
     ArrayFeature, ColorSpace, Description, FeatureKind, Flexibility, ImageFeature, Signature,
 };
@@ -246,7 +246,7 @@ impl Describer<'_> {
                     name,
                 }),
                 Err(problem) => {
-                    let place = self.parsed.value_place(id, self.text);
+                    let place = self.parsed.value_place(id, &Lines::of(self.text));
                     let place = place.unwrap_or(TextSpan::of(self.text, Range::default()));
                     self.error(place, format!("the {role} `{name}` {problem}"));
                 }

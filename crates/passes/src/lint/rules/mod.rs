@@ -66,6 +66,7 @@ rules!(
     infinite_mask,
     int_arithmetic,
     int_cast,
+    invalid_program,
     int4_layout,
     last_axis_padding,
     last_axis_slice,
