@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use milwright_ir::sizes::{Sizes, corners};
-use milwright_ir::{Dim, Severity, TensorType};
+use milwright_ir::{Dim, Severity, TensorType, verify};
 
 use crate::lint::finding::{Confidence, Effect, Found, Rule};
 use crate::lint::scope::Scope;
@@ -48,6 +48,8 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         let of = Sizes::of(scope.program, scope.function, scope.blobs, &shapes);
         let sizes = match of {
             Ok(sizes) => sizes,
+            // `invalid-program` says so.
+            Err(_) if is_invalid(scope) => continue,
             Err(error) => {
                 let message = format!("the program does not take the {corner} ({given}): {error}");
                 found.push(Found::at(scope.here(), message).severity(Severity::Warning));
@@ -73,6 +75,11 @@ fn check(scope: &Scope<'_>) -> Vec<Found> {
         }
     }
     found
+}
+
+fn is_invalid(scope: &Scope<'_>) -> bool {
+    let found = verify(scope.program, scope.blobs);
+    found.iter().any(|d| d.severity == Severity::Error)
 }
 
 fn is_empty(ty: &TensorType) -> bool {
