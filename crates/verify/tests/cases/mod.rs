@@ -240,7 +240,7 @@ fn last_place(value: f64) -> f64 {
 
 /// The arrays as Core ML converts them for its caller: whole numbers to the
 /// integers that an input takes, and a scalar to one element.
-fn as_taken(arrays: &NamedArrays, inputs: &[Input]) -> NamedArrays {
+pub(crate) fn as_taken(arrays: &NamedArrays, inputs: &[Input]) -> NamedArrays {
     let mut taken = NamedArrays::new();
     for (name, array) in arrays.iter() {
         let mut array = array.clone();
