@@ -63,7 +63,7 @@ fn list(rules: &[&'static Rule], out: &mut Terminal) -> anyhow::Result<()> {
         table.row([
             rule.name.to_owned(),
             rule.severity.to_string(),
-            units(rule),
+            rule.units_in_words(),
             rule.confidence.to_string(),
             rule.summary.to_owned(),
         ]);
@@ -76,14 +76,7 @@ fn list(rules: &[&'static Rule], out: &mut Terminal) -> anyhow::Result<()> {
 pub(crate) fn explain(rule: &'static Rule, out: &mut Terminal) -> anyhow::Result<()> {
     out.heading(rule.name)?;
     out.line(rule.summary)?;
-    out.line(format!(
-        "{}; {}; {}; {}; {}",
-        rule.severity,
-        units(rule),
-        rule.effect.words(),
-        rule.confidence,
-        rule.ids.join(", ")
-    ))?;
+    out.line(rule.facts())?;
     out.line("")?;
     out.line(rule.details.trim())?;
     if let Some(disputed) = rule.disputed {
@@ -94,16 +87,6 @@ pub(crate) fn explain(rule: &'static Rule, out: &mut Terminal) -> anyhow::Result
         out.line(format!("  {source}"))?;
     }
     Ok(())
-}
-
-fn units(rule: &Rule) -> String {
-    match rule.units {
-        [] => "everywhere".to_owned(),
-        units => {
-            let names: Vec<&str> = units.iter().map(|u| u.words()).collect();
-            names.join(", ")
-        }
-    }
 }
 
 impl Entry {

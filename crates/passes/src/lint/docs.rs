@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::finding::{Rule, Unit};
+use super::finding::Rule;
 use super::rules::rules;
 use super::target::Target;
 use super::unchecked::UNCHECKED;
@@ -60,7 +60,7 @@ fn table(out: &mut String) -> std::fmt::Result {
             "| [`{0}`](#{0}) | {1} | {2} | {3} | {4}{5} | {6} |",
             rule.name,
             rule.severity,
-            units(rule),
+            rule.units_in_words(),
             rule.effect.words(),
             rule.confidence,
             if rule.disputed.is_some() {
@@ -76,35 +76,13 @@ fn table(out: &mut String) -> std::fmt::Result {
 
 fn section(out: &mut String, rule: &Rule) -> std::fmt::Result {
     writeln!(out, "\n## {}\n\n{}\n", rule.name, rule.summary)?;
-    writeln!(out, "{}", facts(rule))?;
+    writeln!(out, "{}", rule.facts())?;
     writeln!(out, "\n{}", rule.details.trim())?;
     if let Some(disputed) = rule.disputed {
         writeln!(out, "\nSources disagree: {disputed}")?;
     }
     let sources: Vec<String> = rule.sources.iter().map(|s| format!("`{s}`")).collect();
     writeln!(out, "\nSources: {}.", sources.join(", "))
-}
-
-/// Severity, units, effect, confidence and numbers of a rule, in one line.
-fn facts(rule: &Rule) -> String {
-    format!(
-        "{}; {}; {}; {}; {}",
-        rule.severity,
-        units(rule),
-        rule.effect.words(),
-        rule.confidence,
-        rule.ids.join(", ")
-    )
-}
-
-fn units(rule: &Rule) -> String {
-    match rule.units {
-        [] => "everywhere".to_owned(),
-        units => {
-            let names: Vec<&str> = units.iter().map(|u: &Unit| u.words()).collect();
-            names.join(", ")
-        }
-    }
 }
 
 fn unchecked(out: &mut String) -> std::fmt::Result {

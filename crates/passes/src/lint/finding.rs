@@ -36,6 +36,33 @@ pub struct Rule {
     pub check: fn(&Scope<'_>) -> Vec<Found>,
 }
 
+impl Rule {
+    /// Severity, units, effect, confidence and numbers, in one line.
+    pub fn facts(&self) -> String {
+        let mut facts = vec![
+            self.severity.to_string(),
+            self.units_in_words(),
+            self.effect.words().to_owned(),
+            self.confidence.to_string(),
+        ];
+        if !self.ids.is_empty() {
+            facts.push(self.ids.join(", "));
+        }
+        facts.join("; ")
+    }
+
+    /// The compute units that it is about.
+    pub fn units_in_words(&self) -> String {
+        match self.units {
+            [] => "everywhere".to_owned(),
+            units => {
+                let names: Vec<&str> = units.iter().map(|u| u.words()).collect();
+                names.join(", ")
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Rule({})", self.name)
