@@ -182,8 +182,14 @@ impl Models<'_> {
             true => inputs.load_for_both(&model, &reference)?,
             false => inputs.load(&reference)?,
         };
-        let own = steps.renamed(|name| renames.after(name)).feeds(&model)?;
-        let others = steps.feeds(&reference)?;
+        let mut own = steps.renamed(|name| renames.after(name));
+        let mut others = steps;
+        if renames.retyped {
+            (own, others) = (own.taken_by(&model), others.taken_by(&reference));
+        }
+        let seed = others.seed;
+        let own = own.feeds(&model)?;
+        let others = others.feeds(&reference)?;
         let feeds: Vec<(Feed, Feed)> = own.into_iter().zip(others).collect();
         let per_op = if by_op {
             let _progress = Progress::new("comparing every value", 1);
@@ -219,7 +225,7 @@ impl Models<'_> {
             function: self.function.to_owned(),
             precision: self.precision.name(),
             steps: feeds.len(),
-            seed: steps.seed,
+            seed,
             tolerance: self.tolerance,
             outputs,
             not_compared,

@@ -7,7 +7,7 @@ use milwright_interp::Precision;
 use milwright_ir::DataType;
 use milwright_verify::features::Input;
 use milwright_verify::inputs::{Feed, Ranges};
-use milwright_verify::{NamedArrays, Runner, npz};
+use milwright_verify::{Array, DType, Data, NamedArrays, Runner, npz};
 
 /// Where the inputs come from.
 #[derive(Debug, clap::Args)]
@@ -108,6 +108,28 @@ impl Steps {
         }
     }
 
+    /// The same numbers in the kinds that the inputs of a model have: whole
+    /// ones as floats or as integers.
+    pub(crate) fn taken_by(&self, runner: &Runner<'_>) -> Steps {
+        let kind = |name: &str| {
+            let input = runner.inputs().iter().find(|i| i.name == name)?;
+            Some(input.ty.dtype.is_float())
+        };
+        let steps = self.steps.iter().map(|step| {
+            let mut arrays = NamedArrays::new();
+            for (name, array) in step.arrays.iter() {
+                let other = kind(name).and_then(|is_float| in_kind(array, is_float));
+                arrays.insert(name, other.unwrap_or_else(|| array.clone()));
+            }
+            let origin = step.origin.clone();
+            Step { arrays, origin }
+        });
+        Steps {
+            steps: steps.collect(),
+            seed: self.seed,
+        }
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.steps.len()
@@ -117,6 +139,27 @@ impl Steps {
     pub(crate) fn feeds(&self, runner: &Runner<'_>) -> Result<Vec<Feed>, milwright_verify::Error> {
         self.steps.iter().map(|step| step.feed(runner)).collect()
     }
+}
+
+/// An array as floats or as integers; `None` when it is of that kind, or has
+/// numbers that are not.
+fn in_kind(array: &Array, is_float: bool) -> Option<Array> {
+    let was_float = matches!(
+        array.dtype(),
+        DType::Float16 | DType::Float32 | DType::Float64
+    );
+    if was_float == is_float {
+        return None;
+    }
+    let values = array.data().to_f64();
+    let data = match is_float {
+        true => Data::Float64(values),
+        false if values.iter().all(|v| v.fract() == 0.0) => {
+            Data::Int64(values.into_iter().map(|v| v as i64).collect())
+        }
+        false => return None,
+    };
+    Array::new(array.shape().to_vec(), data)
 }
 
 impl InputOptions {
@@ -144,18 +187,21 @@ impl InputOptions {
     }
 
     /// The same for two models whose inputs differ in their types alone: what
-    /// fp16 holds, the wider types hold too.
+    /// fp16 or an integer holds, the wider types hold too.
     pub(crate) fn load_for_both(
         &self,
         one: &Runner<'_>,
         other: &Runner<'_>,
     ) -> anyhow::Result<Steps> {
         self.load_by(one, |ranges, seed, step| {
-            let is_half = |input: &&Input| input.ty.dtype == DataType::Float16;
-            let halves = other.inputs().iter().filter(is_half);
+            let holds_less = |input: &&Input| {
+                let dtype = input.ty.dtype;
+                dtype == DataType::Float16 || !dtype.is_float()
+            };
+            let inputs = other.inputs().iter().filter(holds_less);
             let narrow = other.random(ranges, seed, step)?;
             let mut random = NamedArrays::new();
-            for (name, array) in halves.filter_map(|i| Some((&i.name, narrow.get(&i.name)?))) {
+            for (name, array) in inputs.filter_map(|i| Some((&i.name, narrow.get(&i.name)?))) {
                 random.insert(name, array.clone());
             }
             for (name, array) in one.random(ranges, seed, step)?.iter() {

@@ -315,6 +315,44 @@ fn types_change_under_their_names() {
     assert!(changed > 60, "{changed}");
 }
 
+/// Whole numbers stay the same numbers as floats, and back.
+#[test]
+fn integers_become_floats_and_integers_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = fixture("transformer-kv/fp16.mlpackage");
+    let inputs = fixture("transformer-kv/inputs.0.npz");
+    let (one, two) = (
+        dir.path().join("one.mlpackage"),
+        dir.path().join("two.mlpackage"),
+    );
+    let steps = [
+        (&*source, &one, "token=fp32"),
+        (str(&one), &two, "token=int32"),
+    ];
+    for (from, to, setting) in steps {
+        for more in [&[][..], &["--inputs", &inputs]] {
+            let args = [
+                "set",
+                from,
+                "-o",
+                str(to),
+                "--force",
+                "--verify",
+                "--dtype",
+                setting,
+            ];
+            let report = json(0, &[&args[..], more].concat());
+            let outputs = report["verify"][0]["outputs"].as_array().unwrap();
+            assert_eq!(outputs.len(), 1);
+            assert_eq!(outputs[0]["max_abs"], 0.0, "{setting} {more:?}");
+        }
+    }
+    let kinds = |path: &Path| features(path).into_iter().map(|(_, f)| f.kind.to_string());
+    let before: Vec<String> = kinds(Path::new(&source)).collect();
+    assert_ne!(kinds(&one).collect::<Vec<_>>(), before);
+    assert_eq!(kinds(&two).collect::<Vec<_>>(), before);
+}
+
 #[test]
 fn metadata_descriptions_and_defaults() {
     let dir = tempfile::tempdir().unwrap();
