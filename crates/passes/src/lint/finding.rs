@@ -14,7 +14,8 @@ use super::target::Target;
 pub struct Rule {
     /// Name, in kebab-case; the code of its findings.
     pub name: &'static str,
-    /// Numbers in the collected rule base that it covers, such as `SHP04`.
+    /// Numbers in the collected rule base that it covers, such as `SHP04`; none
+    /// when it is not from there.
     pub ids: &'static [&'static str],
     /// The worst severity that its findings have.
     pub severity: Severity,
